@@ -1,0 +1,1 @@
+"""Tests, one folder a package; `fakes` holds what several of them share."""
