@@ -1,0 +1,1 @@
+"""Which disease? One published method per file."""

@@ -1,0 +1,1 @@
+"""What all specialists share; knows no method."""

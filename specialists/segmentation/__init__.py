@@ -1,0 +1,1 @@
+"""Segmentation: where exactly? One published method per file."""
