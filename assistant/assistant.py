@@ -1,0 +1,265 @@
+"""Assistant: ask one question, stream its steps, or hold a conversation; every answer leaves a trace.
+
+It checks what it is given, opens the generalist when first needed and stores what happened. How an answer
+comes about stands in `consultation.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from assistant.collaboration import arbiter, rad
+from assistant.collaboration.rad import SIMILAR_CASES
+from assistant.consultation import Consultation
+from assistant.errors import BadQuestion, ReplayDiffers
+from assistant.generalist.generalist import Generalist
+from assistant.generalist.open import open_generalist
+from assistant.records import Records, Turn, fresh_trace_id
+from assistant.settings import LIMITS
+from assistant.steps import Answer, Collaboration, Question, Step, Style
+from specialists.core import registry
+from specialists.core.study import Study, read_study
+
+TOLERANCE = 1e-4
+"""By how much a probability may differ in a replay."""
+
+Message = Mapping[str, Any]
+
+
+class Assistant:
+    """The consilium: a generalist, its specialists and similar cases. Threads may share one."""
+
+    def __init__(self, model: str | None = None, *, generalist: Generalist | None = None,
+                 home: Path | None = None, seed: int = 0, api_key: str | None = None) -> None:
+        """Take what `open_generalist` takes (None: the embedded default), or an open generalist."""
+        self.model, self.seed = model, seed
+        self.records = Records(home)
+        self._generalist, self._api_key, self._opening = generalist, api_key, threading.Lock()
+
+    @property
+    def generalist(self) -> Generalist:
+        """The generalist, opened at its first use."""
+        with self._opening:
+            if self._generalist is None:
+                self._generalist = open_generalist(self.model, api_key=self._api_key, seed=self.seed)
+            return self._generalist
+
+    def ask(self, images: Any, question: str, *, options: Sequence[str] | None = None,
+            collaboration: Collaboration = "auto", style: Style = "calibrated",
+            without: Sequence[str] = (), patient: str | None = None) -> Answer:
+        """Return the answer to one question; see `stream`."""
+        return last(self.stream(images, question, options=options, collaboration=collaboration, style=style,
+                                without=without, patient=patient))
+
+    def stream(self, images: Any, question: str, *, options: Sequence[str] | None = None,
+               collaboration: Collaboration = "auto", style: Style = "calibrated",
+               without: Sequence[str] = (), patient: str | None = None) -> Iterator[Step]:
+        """Yield the steps of one question, the answer last; raises BadQuestion or BadStudy before the first.
+
+        `images` is one source or a list of them, each a path, bytes, an array, a PIL image or a Study. `without`
+        names specialists to leave out ("similar_cases": retrieval); `patient` is whose cases must not be retrieved.
+        """
+        studies = read_images(images)
+        asked = checked(Question(question, studies, _options(options), collaboration, style,
+                                 _names(without), patient))
+        return self._steps(asked)
+
+    def chat(self, conversation_id: str | None = None, *, history: Sequence[Message] = ()) -> Conversation:
+        """Return a stored conversation, or a new one; `history` holds turns from elsewhere that came first."""
+        if conversation_id is None:
+            conversation_id = self.records.open_conversation()
+        self.records.turns(conversation_id)  # raises ConversationNotFound
+        return Conversation(self, conversation_id, history)
+
+    def replay(self, trace_id: str) -> Answer:
+        """Answer a traced question again and return that answer; raises TraceNotFound, ReplayDiffers.
+
+        A trace of another model is replayed with that model, unless this assistant was given one.
+        """
+        trace = self.records.trace(trace_id)
+        asked = dict(trace["question"])
+        patient = asked.pop("patient_sha256")
+        question = Question(
+            asked["text"], tuple(self.records.study(image["key"]) for image in trace["images"]),
+            _options(asked["options"]), asked["collaboration"], asked["style"],
+            frozenset(asked["without"]), None if patient is None else rad.patient_hashed(patient))
+        consultation = Consultation(question, self._generalist_of(trace), arbiter.Arbiter(**trace["arbiter"]),
+                                    trace["history"], trace["seed"])
+        answer = last(consultation.steps())
+        found = difference(trace["answer"], answer.json())
+        if found:
+            raise ReplayDiffers(f"Trace {trace_id!r}: {found}.{self._causes(trace, consultation)}")
+        return answer
+
+    def _generalist_of(self, trace: Mapping[str, Any]) -> Generalist:
+        if self.model is None and self._generalist is None and trace["model"] is not None:
+            return open_generalist(trace["model"], api_key=self._api_key, seed=trace["seed"])
+        return self.generalist
+
+    def _causes(self, trace: Mapping[str, Any], consultation: Consultation) -> str:
+        now = consultation.generalist.revision()
+        said = [] if now == trace["generalist"] else [f"the generalist was {trace['generalist']}, is {now}"]
+        weights = revisions(trace["specialists"])
+        said += [f"the specialist {name} has other weights" for name, sha in trace["specialists"].items()
+                 if weights.get(name) != sha]
+        return f" Since then {'; '.join(said)}." if said else ""
+
+    def _steps(self, question: Question, history: Sequence[Message] = (), conversation: str | None = None
+               ) -> Iterator[Step]:
+        trace_id, when = fresh_trace_id(), datetime.now(UTC).isoformat()
+        consultation = Consultation(question, self.generalist, arbiter.shipped(), history, self.seed)
+        for step in consultation.steps():
+            if not isinstance(step, Answer):
+                yield step
+                continue
+            answer = replace(step, trace_id=trace_id)
+            keys = [self.records.keep(study) for study in question.studies]
+            self.records.append(self._trace(consultation, answer, keys, when), trace_id)
+            if conversation is not None:
+                turn = Turn(question.text, answer.text, trace_id, tuple(keys))
+                self.records.add_turn(conversation, turn)
+            yield answer
+
+    def _trace(self, consultation: Consultation, answer: Answer, keys: Sequence[str], when: str
+               ) -> dict[str, Any]:
+        question = consultation.question
+        patient = None if question.patient is None else rad.hashed(question.patient)
+        return {
+            "version": 1, "time": when, "seed": consultation.seed, "model": self.model,
+            "generalist": consultation.generalist.revision(), "arbiter": asdict(consultation.arbiter),
+            "specialists": revisions([call["name"] for call in consultation.calls] + ["triage"]),
+            "images": [{"key": key, "sha256": study.sha256, "format": study.format, "frames": study.frames,
+                        "size": list(study.size)} for key, study in zip(keys, question.studies, strict=True)],
+            "question": {"text": question.text, "options": question.options and list(question.options),
+                         "collaboration": question.collaboration, "style": question.style,
+                         "without": sorted(question.without), "patient_sha256": patient},
+            "history": [dict(message) for message in consultation.history],
+            "prompts": consultation.prompts, "tools": consultation.calls, "answer": answer.json(),
+        }
+
+
+class Conversation:
+    """Several questions, each knowing the ones before it; images stay until others are given."""
+
+    def __init__(self, assistant: Assistant, identifier: str, history: Sequence[Message] = ()) -> None:
+        """Continue the stored conversation of this identifier."""
+        self.assistant, self.id, self._before = assistant, identifier, list(history)
+
+    def ask(self, question: str, images: Any = None, **how: Any) -> Answer:
+        """Return the answer; takes what `stream` takes."""
+        return last(self.stream(question, images, **how))
+
+    def stream(self, question: str, images: Any = None, *, options: Sequence[str] | None = None,
+               collaboration: Collaboration = "auto", style: Style = "calibrated",
+               without: Sequence[str] = (), patient: str | None = None) -> Iterator[Step]:
+        """Yield the steps of the next question; without images it is about those of the last turn."""
+        turns = self.assistant.records.turns(self.id)
+        studies = read_images(images) if images is not None else self._images(turns)
+        asked = checked(Question(question, studies, _options(options), collaboration, style,
+                                 _names(without), patient))
+        return self.assistant._steps(asked, self.history, self.id)
+
+    @property
+    def history(self) -> list[Message]:
+        """The turns so far as messages of text, oldest first; only the latest `LIMITS.history_turns`."""
+        turns = self.assistant.records.turns(self.id)
+        said = [({"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer})
+                for turn in turns]
+        return [*self._before, *(message for pair in said for message in pair)][-2 * LIMITS.history_turns:]
+
+    def _images(self, turns: Sequence[Turn]) -> tuple[Study, ...]:
+        return tuple(self.assistant.records.study(key) for key in turns[-1].images) if turns else ()
+
+
+def last(steps: Iterator[Step]) -> Answer:
+    """Run the steps to their end and return the answer."""
+    answer = None
+    for step in steps:
+        answer = step
+    if not isinstance(answer, Answer):
+        raise RuntimeError("The steps ended without an answer.")
+    return answer
+
+
+def read_images(images: Any) -> tuple[Study, ...]:
+    """Return the studies of one source or a list of them; raises BadStudy."""
+    if images is None:
+        return ()
+    sources = list(images) if isinstance(images, list | tuple) else [images]
+    if len(sources) > LIMITS.images:
+        raise BadQuestion(f"Got {len(sources)} images; wanted at most {LIMITS.images}. Ask about fewer.")
+    return tuple(read_study(source) for source in sources)
+
+
+def checked(question: Question) -> Question:
+    """Return the question; raises BadQuestion that says what was got and what is wanted."""
+    if not isinstance(question.text, str) or not question.text.strip():
+        raise BadQuestion("The question is empty; wanted some text.")
+    if len(question.text) > LIMITS.question_characters:
+        raise BadQuestion(f"The question has {len(question.text):,} characters; wanted at most "
+                          f"{LIMITS.question_characters:,}.")
+    if not question.studies:
+        raise BadQuestion("Got no image; wanted at least one: PNG, JPEG, TIFF, WebP, DICOM, NIfTI or array.")
+    if question.options is not None:
+        _check_options(question.options)
+    for name, value, known in (("collaboration", question.collaboration, get_args(Collaboration)),
+                               ("style", question.style, get_args(Style))):
+        if value not in known:
+            raise BadQuestion(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
+    if question.without:
+        named = sorted(card.name for card in registry.cards().values() if card.task != "triage")
+        unknown = sorted(question.without - {*named, SIMILAR_CASES})
+        if unknown:
+            raise BadQuestion(f"No specialist named {', '.join(map(repr, unknown))} to leave out; known: "
+                              f"{', '.join([*named, SIMILAR_CASES])}.")
+    return question
+
+
+def _check_options(options: Sequence[str]) -> None:
+    if not all(isinstance(option, str) and option for option in options):
+        raise BadQuestion(f"Options {list(options)}: wanted texts, none of them empty.")
+    if not 2 <= len(options) <= LIMITS.options:
+        many = "option" if len(options) == 1 else "options"
+        raise BadQuestion(f"Got {len(options)} {many}; wanted 2 to {LIMITS.options}, or none for an open question.")
+    plain = [option.casefold() for option in options]
+    twice = sorted({option for option in options if plain.count(option.casefold()) > 1})
+    if twice:
+        raise BadQuestion(f"Options given more than once: {', '.join(twice)}; wanted each once.")
+
+
+def _options(options: Sequence[str] | None) -> tuple[str, ...] | None:
+    if isinstance(options, str):
+        raise BadQuestion(f"Options {options!r} are one text; wanted a list of texts.")
+    if options is None:
+        return None
+    return tuple(option.strip() if isinstance(option, str) else option for option in options)
+
+
+def _names(without: Sequence[str]) -> frozenset[str]:
+    return frozenset([without] if isinstance(without, str) else without)
+
+
+def revisions(names: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of the weights of each named specialist that there is."""
+    cards = registry.cards()
+    return {name: str(cards[name].weights.get("sha256", "")) for name in sorted(set(names)) if name in cards}
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """Return the first way in which two answers differ in more than rounding, None when they do not."""
+    for name in ("kind", "label", "refer", "text"):
+        if before[name] != after[name]:
+            return f"{name} was {before[name]!r}, is {after[name]!r}"
+    if set(before["options"]) != set(after["options"]):
+        return f"options were {list(before['options'])}, are {list(after['options'])}"
+    pairs = [(f"probability of {option}", value, after["options"][option])
+             for option, value in before["options"].items()]
+    for name, old, now in [*pairs, ("confidence", before["confidence"], after["confidence"])]:
+        if (old is None) != (now is None) or (old is not None and abs(old - now) > TOLERANCE):
+            return f"{name} was {old}, is {now}"
+    return None

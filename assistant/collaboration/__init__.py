@@ -1,0 +1,1 @@
+"""How opinions and similar cases are gathered, made evidence and pooled; no language model in here."""

@@ -1,0 +1,323 @@
+"""The way of one question, from its images to its answer; a Consultation is used once.
+
+It chooses who is asked and puts the parts in order. What specialists, cases and arbiter do stands under
+`collaboration`; the loop in `agent.py`; the words in `template.py`. It stores nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from assistant import agent, template, tools
+from assistant.collaboration import moed, rad
+from assistant.collaboration.arbiter import Arbiter
+from assistant.collaboration.evidence import assemble, match
+from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
+from assistant.errors import BadReply, ToolsUnsupported
+from assistant.generalist.generalist import Generalist
+from assistant.records import without_images
+from assistant.settings import LIMITS
+from assistant.steps import (
+    Answer,
+    Declined,
+    Evidence,
+    Observation,
+    Question,
+    Step,
+    TextDelta,
+    ToolCall,
+    Triaged,
+)
+from assistant.tools import Result
+from specialists.core import registry
+from specialists.core.card import Card
+from specialists.core.errors import SpecialistsError
+from specialists.core.findings import Box, Boxes, Classification, Finding, Masks, Refusal
+from specialists.core.scope import UNKNOWN, in_scope
+
+EMPTY = "I cannot tell."
+FIRST_ONLY = "Specialists and similar cases looked at the first image only."
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scoping:
+    """Who may be asked about a study, and who declines before seeing it."""
+
+    triaged: Triaged
+    declined: tuple[Declined, ...]
+    """One a specialist when no specialist is made for this kind of image, else empty."""
+    made_for_it: bool
+    """Some specialist is made for this kind of image."""
+
+
+@dataclass
+class Consultation:
+    """One question on its way."""
+
+    question: Question
+    generalist: Generalist
+    arbiter: Arbiter
+    history: Sequence[Message] = ()
+    seed: int = 0
+    prompts: list[dict[str, Any]] = field(default_factory=list)
+    """What the generalist was shown and, for decisions, what it gave; images by their hash."""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    """What tools and specialists were asked and answered."""
+
+    def __post_init__(self) -> None:
+        """Draw the images as the generalist gets them and set the order of the options."""
+        self._began = time.perf_counter()
+        self._urls = [template.png_url(study) for study in self.question.studies]
+        self._image_names = {url: f"image:{study.sha256}"
+                             for url, study in zip(self._urls, self.question.studies, strict=True)}
+        self._shown = None if self.question.options is None else shown(self.question, self.seed)
+        self._results: dict[str, Result] = {}
+        self._declined: list[Declined] = []
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps of the question, the answer last."""
+        yield self.question
+        self._scoping = scoping(self.question)
+        yield self._scoping.triaged
+        if self.question.collaboration != "none":
+            self._declined += self._scoping.declined
+        yield from self._choose(self._shown) if self._shown is not None else self._write()
+
+    @property
+    def _kind(self) -> str | None:
+        kind = self._scoping.triaged.kind
+        return None if kind == UNKNOWN else kind
+
+    # 1) a question with options: evidence, two scores, a sentence
+
+    def _choose(self, options: Sequence[str]) -> Iterator[Step]:
+        if self.question.collaboration == "full":
+            yield from self._consult_all()
+        elif self.question.collaboration == "auto":
+            yield from (step for step in self._loop() if not isinstance(step, TextDelta))
+        evidence = self._evidence()
+        alone = self._score("alone", options, None)
+        decided = self._score("decision", options, evidence) if evidence != Evidence() else alone
+        grounds = bool(evidence.moed or evidence.rad)
+        conflict = self.arbiter.conflict(alone, decided, evidence)
+        pool = self.arbiter.pool(alone, evidence) if grounds else None
+        evidence = replace(evidence, arbiter=pool, conflict=conflict)
+        yield evidence
+        label = max(decided, key=decided.__getitem__)
+        confidence = self.arbiter.confidence(decided, conflict, evidence=grounds)
+        reason = self._out_of_scope() or self.arbiter.refer_reason(confidence, conflict, pool)
+        kind = self._scoping.triaged.kind
+        text = self._with_notes(template.sentence(label, confidence, evidence, kind), reason)
+        yield TextDelta(text)
+        answer = Answer(text=text, label=label, confidence=confidence, refer=reason is not None,
+                        refer_reason=reason, kind=kind,
+                        options={option: decided[option] for option in self.question.options or ()})
+        yield self._finished(answer, evidence, ())
+
+    def _score(self, purpose: str, options: Sequence[str], evidence: Evidence | None) -> dict[str, float]:
+        """Return the generalist's probabilities over the options."""
+        messages = template.decision(self.question.text, self._urls, options, evidence=evidence,
+                                     style=self.question.style, kind=self._kind)
+        letters = template.letters(len(options))
+        scores = self.generalist.score(messages, letters)
+        shares = [math.exp(scores[letter]) for letter in letters]
+        if not sum(shares) > 0 or not math.isfinite(sum(shares)):
+            raise BadReply(f"The generalist's scores of the options are {scores}; wanted log-probabilities.")
+        found = {option: share / sum(shares) for option, share in zip(options, shares, strict=True)}
+        self._record(purpose, messages, options=list(options), probabilities=found)
+        return found
+
+    # 2) an open question: free text, alone, with all evidence, or after tools
+
+    def _write(self) -> Iterator[Step]:
+        said: list[str] = []
+        told: Evidence | None = None
+        for step in self._loop() if self.question.collaboration == "auto" else self._free():
+            if isinstance(step, TextDelta):
+                said.append(step.text)
+                if told != (told := self._evidence()):
+                    yield told
+            yield step
+        evidence = self._evidence()
+        if told != evidence:
+            yield evidence
+        written = "".join(said)
+        if not written.strip():
+            said.append(EMPTY)
+            yield TextDelta(EMPTY)
+        reason = self._out_of_scope()
+        notes = self._with_notes("", reason)
+        if notes:
+            said.append(f"\n\n{notes}")
+            yield TextDelta(f"\n\n{notes}")
+        boxes = tuple(self.generalist.boxes.decode(written, self.question.studies[0].size))
+        answer = Answer(text="".join(said), label=None, confidence=None, refer=reason is not None,
+                        refer_reason=reason, kind=self._scoping.triaged.kind)
+        yield self._finished(answer, evidence, boxes)
+
+    def _free(self) -> Iterator[Step]:
+        """Write one text; a full collaboration puts its evidence before it."""
+        def prompt() -> tuple[Sequence[Message], Sequence[Step]]:
+            if self.question.collaboration == "none":
+                return self._opening(None), ()
+            steps = list(self._consult_all())
+            return self._opening(self._evidence()), steps
+
+        yield from agent.run(self.generalist, (), agent.Collaboration(prompt, 1, self._seen))
+
+    def _loop(self) -> Iterator[Step]:
+        """Let the generalist call tools; when it cannot, ask everybody."""
+        scope, study = self._scoping.triaged, self.question.studies[0]
+        domain = None if SIMILAR_CASES in self.question.without else scope.domain
+        offered = tools.langchain_tools(study, scope.in_scope, domain=domain, patient=self.question.patient)
+        collaboration = agent.Collaboration(lambda: (self._opening(None), ()), LIMITS.model_calls, self._seen)
+        collaboration.results = self._results
+        try:
+            yield from self._noted(agent.run(self.generalist, offered, collaboration))
+        except ToolsUnsupported as error:
+            reason = f"{error} Every specialist in scope was asked instead."
+            self._declined.append(Declined("generalist", reason))
+            yield from self._consult_all()
+            if self.question.options is None:
+                prompt = self._opening(self._evidence())
+                last = agent.Collaboration(lambda: (prompt, ()), 1, self._seen)
+                yield from agent.run(self.generalist, (), last)
+
+    def _noted(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """Keep what tools were asked and answered; part the texts of two rounds by an empty line."""
+        asked: dict[str, ToolCall] = {}
+        spoken, parted = False, False
+        for step in steps:
+            if isinstance(step, ToolCall):
+                asked[step.id] = step
+            elif isinstance(step, Observation):
+                self._called(asked.get(step.call_id, ToolCall(step.call_id, step.name)), step)
+                parted = spoken
+            elif isinstance(step, TextDelta):
+                if parted:
+                    yield TextDelta("\n\n")
+                spoken, parted = True, False
+            yield step
+
+    def _opening(self, evidence: Evidence | None) -> Sequence[Message]:
+        return template.opening(self.question.text, self._urls, options=self._shown, evidence=evidence,
+                                style=self.question.style, kind=self._kind,
+                                history=[dict(message) for message in self.history])
+
+    # 3) evidence
+
+    def _consult_all(self) -> Iterator[Step]:
+        """Ask every specialist in scope, and for similar cases."""
+        scope, study = self._scoping.triaged, self.question.studies[0]
+        for name in scope.in_scope:
+            finding, seconds = moed.ask(name, study)
+            yield from self._observe(name, {}, Result(finding=finding, seconds=seconds))
+        if scope.domain is not None and SIMILAR_CASES not in self.question.without:
+            retrieved = rad.similar(scope.domain, study, LIMITS.neighbors, self.question.patient)
+            result = Result(retrieved=retrieved, seconds=retrieved.seconds)
+            yield from self._observe(SIMILAR_CASES, {"k": LIMITS.neighbors}, result)
+
+    def _observe(self, name: str, arguments: Mapping[str, Any], result: Result) -> Iterator[Step]:
+        call = ToolCall(f"all-{len(self._results) + 1}", name, arguments)
+        self._results[call.id] = result
+        observation = tools.observed(call.id, name, result, tools.say(result))
+        self._called(call, observation)
+        yield call
+        yield observation
+
+    def _findings(self) -> list[Finding]:
+        """Return one finding a specialist, in the order in which the specialists stand in scope."""
+        found = {r.finding.specialist: r.finding for r in self._results.values() if r.finding is not None}
+        return [found[name] for name in self._scoping.triaged.in_scope if name in found]
+
+    def _evidence(self) -> Evidence:
+        retrieved = [r.retrieved for r in self._results.values() if r.retrieved is not None]
+        cases = retrieved[-1] if retrieved else Retrieved()
+        return assemble(moed.collect(self._findings()), cases, self._shown, self._declined)
+
+    # 4) the end
+
+    def _out_of_scope(self) -> str | None:
+        if self._scoping.made_for_it:
+            return None
+        if self._kind is None:
+            return "the kind of image is unknown"
+        return f"no specialist is made for this kind of image ({self._kind})"
+
+    def _with_notes(self, text: str, reason: str | None) -> str:
+        consulted = any(not isinstance(r.finding, Refusal) for r in self._results.values())
+        several = consulted and len(self.question.studies) > 1
+        notes = [text, FIRST_ONLY if several else "", f"Refer to a human: {reason}." if reason else ""]
+        return " ".join(note for note in notes if note)
+
+    def _finished(self, answer: Answer, evidence: Evidence, boxes: Sequence[Box]) -> Answer:
+        findings = tuple(f for f in self._findings() if not isinstance(f, Refusal))
+        masks = tuple(f for f in findings if isinstance(f, Masks))
+        detected = [box for f in findings if isinstance(f, Boxes) for box in f.boxes]
+        drawn = [box for mask in masks for box in mask.boxes()]
+        return replace(answer, findings=findings, boxes=(*boxes, *detected, *drawn), masks=masks,
+                       evidence=evidence, seconds=time.perf_counter() - self._began)
+
+    # 5) the trace
+
+    def _seen(self, messages: list[dict[str, Any]]) -> None:
+        self._record("call", messages)
+
+    def _record(self, purpose: str, messages: Sequence[Message], **more: Any) -> None:
+        named = without_images(messages, self._image_names)
+        self.prompts.append({"purpose": purpose, "messages": named, **more})
+
+    def _called(self, call: ToolCall, observation: Observation) -> None:
+        finding = observation.finding.json() if observation.finding is not None else None
+        self.calls.append({"name": call.name, "arguments": dict(call.arguments), "text": observation.text,
+                           "finding": finding, "cases": [case.json() for case in observation.cases],
+                           "error": observation.error, "seconds": observation.seconds})
+
+
+def shown(question: Question, seed: int = 0) -> list[str]:
+    """Return the options in the order shown, which depends on first image, options and seed alone."""
+    options = question.options or ()
+    return template.shuffled(options, "|".join([question.studies[0].sha256, *sorted(options), str(seed)]))
+
+
+def scoping(question: Question) -> Scoping:
+    """Tell the kind of the first image and who may be asked about it."""
+    kinds, declined = _kinds(question)
+    cards = [card for card in registry.cards().values() if card.task != "triage"]
+    refused = {card.name: in_scope(card, kinds) for card in cards}
+    made_for_it = [card for card in cards if refused[card.name] is None]
+    asked = tuple(card.name for card in made_for_it if card.name not in question.without)
+    if not made_for_it:
+        declined += [Declined(name, r.reason) for name, r in refused.items()
+                     if r is not None and name not in question.without]
+    triaged = Triaged(kinds.label, kinds.probability, _domain(made_for_it, question.options), asked)
+    return Scoping(triaged, tuple(declined), bool(made_for_it))
+
+
+def _kinds(question: Question) -> tuple[Classification, list[Declined]]:
+    """Return triage's finding; without triage every image is of an unknown kind."""
+    try:
+        finding = registry.triage().predict(question.studies[0])
+    except SpecialistsError as error:
+        finding = Refusal("triage", str(error))
+    if isinstance(finding, Classification):
+        return finding, []
+    reason = finding.reason if isinstance(finding, Refusal) else "it named no kind of image"
+    return Classification("triage", {UNKNOWN: 1.0}), [Declined("triage", reason)]
+
+
+def _domain(cards: Sequence[Card], options: Sequence[str] | None) -> str | None:
+    """Return the domain to retrieve from: whose labels cover most options, then with most specialists."""
+    classifiers = [card for card in cards if card.task == "classification"]
+    if not classifiers:
+        return None
+    covered = {card.domain: sum(match(label, options or ()) is not None for label in card.label_names)
+               for card in classifiers}
+    count = {domain: sum(card.domain == domain for card in classifiers) for domain in covered}
+    return min(covered, key=lambda domain: (-covered[domain], -count[domain], domain))

@@ -1,0 +1,67 @@
+"""What can go wrong in a consultation, as one tree; it formats nothing for a face and knows no HTTP status.
+
+ConsiliumError
+├── BadQuestion (ValueError)        the user's: no image, empty text, unusable options, unknown names
+├── NotFound (LookupError)          the user's: an identifier that is not stored
+│   ├── TraceNotFound
+│   └── ConversationNotFound
+├── RecordsError                    the store of conversations and traces
+│   ├── TamperedRecords             the chain of traces does not hold
+│   └── ReplayDiffers               a replay gave another answer
+└── GeneralistError                 the language model or its server
+    ├── ServerUnreachable
+    ├── BadReply
+    └── ToolsUnsupported
+
+Bad images raise `specialists.core.errors.BadStudy`, which passes through unchanged.
+"""
+
+from __future__ import annotations
+
+
+class ConsiliumError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class BadQuestion(ConsiliumError, ValueError):
+    """The question cannot be asked as it stands; the message says what was got and what is wanted."""
+
+
+class NotFound(ConsiliumError, LookupError):
+    """Nothing is stored under this identifier."""
+
+
+class TraceNotFound(NotFound):
+    """No trace has this identifier."""
+
+
+class ConversationNotFound(NotFound):
+    """No conversation has this identifier."""
+
+
+class RecordsError(ConsiliumError):
+    """The store of conversations and traces cannot be used."""
+
+
+class TamperedRecords(RecordsError):
+    """A trace does not agree with the chain of hashes."""
+
+
+class ReplayDiffers(RecordsError):
+    """A replayed trace gave another answer; the message names the first difference."""
+
+
+class GeneralistError(ConsiliumError):
+    """The generalist did not do its part."""
+
+
+class ServerUnreachable(GeneralistError):
+    """The generalist's server does not answer."""
+
+
+class BadReply(GeneralistError):
+    """The generalist's reply cannot be read."""
+
+
+class ToolsUnsupported(GeneralistError):
+    """The generalist, or its server, takes no tools."""

@@ -1,0 +1,452 @@
+"""A generalist in this process: a transformers checkpoint of images and text, with or without a GPU.
+
+It trains nothing and speaks no HTTP; weights are read from a folder or the hub's cache at the first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from PIL import Image
+from pydantic import PrivateAttr
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils import logging as transformers_logging
+
+from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
+from assistant.generalist.boxes import BoxCodec, codec_for
+from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
+from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
+from specialists.core.inputs import to_square
+
+Row = dict[str, torch.Tensor]
+"""One prompt as the model takes it: ids (1, L) and masks of their shape, pixels, grids."""
+
+
+def load_processor(path: str | Path) -> Any:
+    """Return the checkpoint's processor; where torchvision is missing, the same without its video part.
+
+    transformers' video processors need torchvision, and AutoProcessor refuses the whole for their sake. A
+    processor got this way must not be saved over the checkpoint: its file would lack the video block.
+    """
+    try:
+        return AutoProcessor.from_pretrained(path)
+    except (ImportError, RuntimeError) as error:
+        kind: Any = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(path)), None)
+        if kind is None or "video_processor" not in kind.get_attributes():
+            raise GeneralistError(f"No processor for {path}: {error}") from error
+        kept = [name for name in kind.get_attributes() if name != "video_processor"]
+        still = type(kind.__name__, (kind,), {"get_attributes": classmethod(lambda cls: kept)})
+        return still.from_pretrained(path)
+
+
+class LocalGeneralist(Generalist):
+    """A vision-language checkpoint run by transformers.
+
+    Greedy unless `temperature` is above 0; equal seeds then give equal texts. One call runs at a time.
+    """
+
+    path: str
+    """Folder of a checkpoint, or a model's name on the hub."""
+    adapter: str | None = None
+    """Folder of a PEFT adapter laid over the checkpoint."""
+    device: str = "auto"
+    """"auto" is the first GPU, else the CPU."""
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 0
+    batch_size: int = 16
+    """Rows of one forward pass when scoring many."""
+
+    _model: Any = PrivateAttr(default=None)
+    _processor: Any = PrivateAttr(default=None)
+    _lock: Any = PrivateAttr(default_factory=threading.RLock)
+    _revision: dict[str, Any] | None = PrivateAttr(default=None)
+    _codec: BoxCodec | None = PrivateAttr(default=None)
+    _side: int | None = PrivateAttr(default=None)
+
+    def __init__(self, path: str | Path, *, adapter: str | Path | None = None, **kwargs: Any) -> None:
+        super().__init__(**{"path": str(path), "adapter": str(adapter) if adapter else None, **kwargs})
+
+    @property
+    def _llm_type(self) -> str:
+        return "consilium-local"
+
+    @property
+    def boxes(self) -> BoxCodec:
+        """How this model family writes boxes."""
+        if self._codec is None:
+            self._codec = codec_for(str(AutoConfig.from_pretrained(self.path).model_type))
+        return self._codec
+
+    def load(self) -> tuple[Any, Any]:
+        """Return model and processor, read at the first call: float32 on a CPU, the stored type on a GPU."""
+        with self._lock:
+            if self._model is None:
+                gpu = self.device == "auto" and torch.cuda.is_available()
+                device = "cuda" if gpu else "cpu" if self.device == "auto" else self.device
+                try:
+                    with _quiet():
+                        model = AutoModelForImageTextToText.from_pretrained(
+                            self.path, dtype=torch.float32 if device == "cpu" else "auto"
+                        )
+                    self._processor = load_processor(self.path)
+                except (OSError, ValueError) as error:
+                    raise GeneralistError(
+                        f"Generalist {self.path!r} cannot be loaded: {error} Wanted the folder of a "
+                        "vision-language checkpoint, or a model's name on the hub."
+                    ) from error
+                self._model = self._adapted(model).to(device).eval()
+            return self._model, self._processor
+
+    def _adapted(self, model: Any) -> Any:
+        if not self.adapter:
+            return model
+        if not (Path(self.adapter) / "adapter_config.json").is_file():
+            raise GeneralistError(
+                f"No adapter at {self.adapter!r}: wanted a folder with adapter_config.json (PEFT)."
+            )
+        # bitsandbytes, which peft imports, complains of a kernel that no CPU needs.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        from peft import PeftModel  # slow to import, seldom wanted
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            return PeftModel.from_pretrained(model, self.adapter)
+
+    def revision(self) -> dict[str, Any]:
+        """Return model, sha256 over its weight files (of the hub, the commit), adapter and its sha256."""
+        if self._revision is None:
+            found: dict[str, Any] = {
+                "model": self.path,
+                "sha256": _sha256(Path(self.path)),
+                "adapter": self.adapter,
+            }
+            if found["sha256"] is None:
+                found["commit"] = getattr(self.load()[0].config, "_commit_hash", None)
+            if self.adapter:
+                found["adapter_sha256"] = _sha256(Path(self.adapter))
+            self._revision = found
+        return dict(self._revision)
+
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has."""
+        return len(self.load()[1].tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return how many tokens a text has, under LangChain's name."""
+        return self.count_tokens(text)
+
+    def score(self, messages: Messages, options: Sequence[str]) -> dict[str, float]:
+        """Return the log-probability of each option as the reply, renormalized over the options.
+
+        Options of one token each (letters) cost one forward pass and compare their logits; otherwise the
+        score of an option is the sum over its tokens and the end of turn.
+        """
+        return self.score_many([messages], [options])[0]
+
+    def score_many(
+        self, conversations: Sequence[Messages], options: Sequence[Sequence[str]]
+    ) -> list[dict[str, float]]:
+        """Return `score` of each conversation, computed in batches with padding on the left."""
+        model, processor = self.load()
+        given = [checked_options(some) for some in options]
+        scored: list[dict[str, float]] = []
+        with self._lock, torch.inference_mode():
+            for start in range(0, len(conversations), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                rows = [self._row(messages) for messages in conversations[part]]
+                scored += self._scores(
+                    rows, [[_ids(processor, o) for o in some] for some in given[part]], model
+                )
+        return [
+            renormalized(dict(zip(some, values.values(), strict=True)))
+            for some, values in zip(given, scored, strict=True)
+        ]
+
+    def _scores(
+        self, rows: Sequence[Row], options: Sequence[Sequence[list[int]]], model: Any
+    ) -> list[dict[str, float]]:
+        if all(len(ids) == 1 for some in options for ids in some):
+            last = model(**self._batch(rows), logits_to_keep=1, use_cache=False).logits[:, -1].float()
+            last = last.log_softmax(-1).cpu()  # (B, vocabulary)
+            return [
+                {str(i): float(last[b, ids[0]]) for i, ids in enumerate(some)}
+                for b, some in enumerate(options)
+            ]
+        scored = []
+        end = self._stops()[0]
+        for row, some in zip(rows, options, strict=True):
+            sums: dict[str, float] = {}
+            for start in range(0, len(some), self.batch_size):
+                tails = [[*ids, end] for ids in some[start : start + self.batch_size]]
+                batch = self._batch([_extended(row, tail) for tail in tails])
+                keep = max(map(len, tails)) + 1
+                logits = (
+                    model(**batch, logits_to_keep=keep, use_cache=False).logits.float().log_softmax(-1).cpu()
+                )
+                for b, tail in enumerate(tails):
+                    steps = logits[
+                        b, -len(tail) - 1 : -1
+                    ]  # (tokens, vocabulary), each predicting the next token
+                    sums[str(len(sums))] = float(steps[range(len(tail)), tail].sum())
+            scored.append(sums)
+        return scored
+
+    def _row(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = (), prefix: str = "") -> Row:
+        _, processor = self.load()
+        turns, images = to_chat(messages, reserved=self._reserved())
+        images = [self._squared(image) for image in images]
+        template = processor.chat_template or processor.tokenizer.chat_template or ""
+        if tools and "tools" not in template:
+            raise ToolsUnsupported(
+                f"The chat template of {self.path!r} takes no tools: ask without them "
+                "(collaboration full or none), or choose another model."
+            )
+        try:
+            text = processor.apply_chat_template(
+                turns, tools=list(tools) or None, add_generation_prompt=True, tokenize=False
+            )
+            row = processor(
+                text=[text + prefix],
+                images=images or None,
+                return_tensors="pt",
+                add_special_tokens=not text.startswith(processor.tokenizer.bos_token or "\0"),
+            )
+        except ValueError as error:
+            raise BadQuestion(f"The generalist's processor refuses the conversation: {error}") from error
+        limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        if limit and row["input_ids"].shape[1] > limit:
+            raise BadQuestion(
+                f"The conversation has {row['input_ids'].shape[1]} tokens; the generalist reads {limit}. "
+                "Ask with fewer images or a shorter text."
+            )
+        return dict(row)
+
+    def _reserved(self) -> list[str]:
+        """Return the tokens that only the chat template may write."""
+        tokenizer = self._processor.tokenizer
+        added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        return sorted({*added, *tokenizer.all_special_tokens}, key=len, reverse=True)
+
+    def _squared(self, image: Image.Image) -> Image.Image:
+        """Return the image as the checkpoint was taught to see it: a square where its consilium.json names a side."""
+        if self._side is None:
+            told = Path(self.path) / "consilium.json"
+            self._side = int(json.loads(told.read_text())["square"]) if told.is_file() else 0
+        return Image.fromarray(to_square(image, self._side)) if self._side else image
+
+    def _batch(self, rows: Sequence[Row]) -> Row:
+        """Return rows as one batch on the model's device, padded on the left, images one after the other."""
+        _, processor = self.load()
+        longest = max(row["input_ids"].shape[1] for row in rows)
+        pad = processor.tokenizer.pad_token_id or 0
+        batch: Row = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = [_padded(row, name, longest, pad) for row in rows if name in row]
+            batch[name] = torch.cat(values)
+        return {name: value.to(self._model.device) for name, value in batch.items()}
+
+    def _stops(self) -> list[int]:
+        end = self._model.generation_config.eos_token_id
+        if end is None:
+            end = self._processor.tokenizer.eos_token_id
+        return list(end) if isinstance(end, list | tuple) else [end]
+
+    def _settings(self, kwargs: Mapping[str, Any]) -> Any:
+        """Return the generation config of a call; what the checkpoint says about sampling is not used."""
+        settings = copy.deepcopy(self._model.generation_config)
+        temperature = float(kwargs.get("temperature", self.temperature) or 0.0)
+        settings.update(
+            do_sample=temperature > 0,
+            temperature=temperature or 1.0,
+            top_p=1.0,
+            top_k=50,
+            max_new_tokens=int(kwargs.get("max_tokens") or self.max_new_tokens),
+            max_length=None,
+            eos_token_id=self._stops(),
+        )
+        if settings.pad_token_id is None:
+            settings.pad_token_id = self._processor.tokenizer.pad_token_id or self._stops()[0]
+        return settings
+
+    def _tokens(
+        self, row: Row, kwargs: Mapping[str, Any], streamer: Any = None, stop: Any = None
+    ) -> torch.Tensor:
+        """Return the new token ids (L,) of one prompt, and leave the program's random state alone."""
+        with self._lock, torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(kwargs.get("seed", self.seed)))
+            made = self._model.generate(
+                **self._batch([row]),
+                generation_config=self._settings(kwargs),
+                streamer=streamer,
+                stopping_criteria=StoppingCriteriaList(stop or []),
+            )
+        return made[0, row["input_ids"].shape[1] :]
+
+    def _prompt(self, messages: Messages, kwargs: Mapping[str, Any]) -> tuple[Row, str]:
+        tools = [] if kwargs.get("tool_choice") == "none" else kwargs.get("tools") or []
+        prefix = forced(kwargs.get("tool_choice"), tools)
+        return self._row(messages, tools, prefix), prefix
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        self.load()
+        row, prefix = self._prompt(messages, kwargs)
+        cut = Splitter(stop=stop or ())
+        watch = [_Halt(cut, self._processor.tokenizer, row["input_ids"].shape[1])] if stop else []
+        ids = self._tokens(row, kwargs, stop=watch)
+        cut = Splitter(stop=stop or ())
+        cut.feed(self._processor.tokenizer.decode(ids, skip_special_tokens=True))
+        reply = parse_reply(cut.text, prefix)
+        reply.usage_metadata = _usage(row, len(ids))
+        return ChatResult(generations=[ChatGeneration(message=reply)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        self.load()
+        row, prefix = self._prompt(messages, kwargs)
+        cut = Splitter(stop=stop or (), text=prefix)
+        for piece in self._pieces(row, kwargs, cut):
+            shown = cut.feed(piece)
+            if shown:
+                chunk = ChatGenerationChunk(message=AIMessageChunk(content=shown))
+                if run_manager:
+                    run_manager.on_llm_new_token(shown, chunk=chunk)
+                yield chunk
+        reply = parse_reply(cut.text)
+        rest = str(reply.content)[len(cut.sent) :]
+        used = self.count_tokens(cut.text[len(prefix) :])
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(
+                content=rest,
+                tool_calls=reply.tool_calls,
+                invalid_tool_calls=reply.invalid_tool_calls,
+                usage_metadata=_usage(row, used),
+                chunk_position="last",
+            )
+        )
+
+    def _pieces(self, row: Row, kwargs: Mapping[str, Any], cut: Splitter) -> Iterator[str]:
+        """Yield pieces of text as they are made; closing the iterator stops the decoding."""
+        streamer = TextIteratorStreamer(self._processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        halt = _Halt()
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self._tokens(row, kwargs, streamer=streamer, stop=[halt])
+            except (RuntimeError, ValueError, MemoryError) as error:
+                failed.append(error)
+            finally:
+                streamer.end()
+
+        thread = threading.Thread(target=work, name="generalist", daemon=True)
+        thread.start()
+        try:
+            for piece in streamer:
+                yield piece
+                if cut.ended:
+                    break
+        finally:
+            halt.now = True
+            thread.join()
+        if failed:
+            raise GeneralistError(f"The generalist stopped: {failed[0]}") from failed[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Show no bar while weights are read."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+class _Halt(StoppingCriteria):
+    """Ends a generation when told, or when the new text holds a stop text."""
+
+    def __init__(self, cut: Splitter | None = None, tokenizer: Any = None, start: int = 0) -> None:
+        self.now, self.cut, self.tokenizer, self.start = False, cut, tokenizer, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:  # type: ignore[override]
+        if self.cut:
+            text = self.tokenizer.decode(input_ids[0, self.start :], skip_special_tokens=True)
+            self.now = self.now or any(stop in text for stop in self.cut.stop)
+        return torch.full((input_ids.shape[0],), self.now, dtype=torch.bool, device=input_ids.device)
+
+
+def _ids(processor: Any, option: str) -> list[int]:
+    return processor.tokenizer(option, add_special_tokens=False)["input_ids"]
+
+
+def _extended(row: Row, tail: Sequence[int]) -> Row:
+    """Return the row with tokens of text after it."""
+    ids = row["input_ids"]
+    more = {
+        "input_ids": torch.tensor([tail], dtype=ids.dtype),
+        "attention_mask": torch.ones((1, len(tail)), dtype=torch.long),
+    }
+    return {
+        name: value
+        if value.shape != ids.shape
+        else torch.cat([value, more.get(name, torch.zeros((1, len(tail)))).to(value.dtype)], dim=1)
+        for name, value in row.items()
+    }
+
+
+def _padded(row: Row, name: str, length: int, pad: int) -> torch.Tensor:
+    value, ids = row[name], row["input_ids"]
+    if value.shape != ids.shape:
+        return value
+    fill = pad if name == "input_ids" else 0
+    return torch.nn.functional.pad(value, (length - ids.shape[1], 0), value=fill)
+
+
+def _usage(row: Row, made: int) -> Any:
+    read = int(row["input_ids"].shape[1])
+    return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+
+
+def _sha256(folder: Path) -> str | None:
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest() if files else None

@@ -1,0 +1,58 @@
+"""From what a user names as a model to a generalist; the module that it needs is imported only then."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant.errors import GeneralistError
+
+if TYPE_CHECKING:
+    from assistant.generalist.generalist import Generalist
+
+NANO = Path(__file__).parent / "nano"
+"""Folder of the embedded default."""
+
+
+def open_generalist(
+    spec: str | Path | None = None,
+    *,
+    api_key: str | None = None,
+    adapter: str | Path | None = None,
+    seed: int = 0,
+) -> Generalist:
+    """Return the generalist that `spec` names.
+
+    None is the embedded consilium-nano; http(s)://HOST:PORT[/v1][#MODEL] a server (`api_key`, else
+    CONSILIUM_API_KEY); a folder, or a name as on the hub (OWNER/NAME), a local checkpoint, with the PEFT
+    `adapter` laid over it.
+    """
+    if spec is not None and str(spec).startswith(("http://", "https://")):
+        from assistant.generalist.served import ServedGeneralist
+
+        if adapter is not None:
+            raise GeneralistError("A server's adapter is a model of its own there: name it as URL#ADAPTER.")
+        url, _, model = str(spec).partition("#")
+        return ServedGeneralist(
+            url, model or None, api_key or os.environ.get("CONSILIUM_API_KEY") or None, seed=seed
+        )
+    path = NANO if spec is None else Path(spec).expanduser()
+    if not (path / "config.json").is_file() and not _on_hub(spec):
+        raise GeneralistError(
+            f"No generalist at {str(path)!r}: wanted a folder with config.json and weights, a name "
+            "as on the hub (OWNER/NAME), or the address of a server (http://HOST:PORT/v1#MODEL)."
+        )
+    from assistant.generalist.local import LocalGeneralist
+
+    return LocalGeneralist(
+        str(spec) if _on_hub(spec) and not path.is_dir() else path, adapter=adapter, seed=seed
+    )
+
+
+def _on_hub(spec: str | Path | None) -> bool:
+    """Return whether this could be a name on the hub: OWNER/NAME, and no folder here."""
+    parts = str(spec).split("/") if isinstance(spec, str) else []
+    return (
+        len(parts) == 2 and all(part and part[0].isalnum() for part in parts) and not Path(str(spec)).exists()
+    )

@@ -1,0 +1,264 @@
+"""A generalist behind any OpenAI-compatible server, vLLM first; it loads no weights and imports no torch.
+
+What is sent are turns, images as data URLs and tools: never a header value of a study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import openai
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr, SecretStr
+
+from assistant.errors import BadQuestion, BadReply, GeneralistError, ServerUnreachable, ToolsUnsupported
+from assistant.generalist.boxes import BoxCodec, codec_for
+from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
+from assistant.generalist.turns import as_messages
+
+MOST_TOP = 20
+"""Alternatives a token that vLLM lists unless started with --max-logprobs."""
+OPTION_TOKENS = 64
+"""Tokens an option may have."""
+
+
+class ServedGeneralist(Generalist):
+    """A model on a server; `model` None asks the server for the first it has."""
+
+    base_url: str
+    model: str | None = None
+    api_key: SecretStr | None = None
+    max_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 0
+    timeout_s: float = 120.0
+    """Longest silence of the server before the call fails."""
+    parallel: int = 8
+    """Requests under way at once when scoring many."""
+    retries: int = 2
+    """Further attempts when the server is busy or does not answer."""
+
+    _chat: ChatOpenAI | None = PrivateAttr(default=None)
+
+    def __init__(
+        self, base_url: str, model: str | None = None, api_key: str | SecretStr | None = None, **kwargs: Any
+    ) -> None:
+        secret = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        super().__init__(**{"base_url": _with_version(base_url), "model": model, "api_key": secret, **kwargs})
+
+    @property
+    def _llm_type(self) -> str:
+        return "consilium-served"
+
+    @property
+    def boxes(self) -> BoxCodec:
+        """How the model writes boxes, by its name."""
+        return codec_for(self.model or "")
+
+    def revision(self) -> dict[str, Any]:
+        """Return the model's name on its server and the server's address, without credentials."""
+        return {"model": self._connected().model_name, "url": self.base_url, "adapter": None}
+
+    def score(self, messages: Messages, options: Sequence[str]) -> dict[str, float]:
+        """Return log-probabilities over the options from one request of structured choice with logprobs.
+
+        Only options of one token (letters) give the model's posterior over them. Of longer options a server
+        tells the chosen one's probability and no more: the others share the rest, so ask with letters where
+        figures matter. A server that ignores or refuses the choice is read by its first token's alternatives.
+        """
+        given = checked_options(options)
+        wanted: dict[str, Any] = {"logprobs": True, "top_logprobs": MOST_TOP, "temperature": 0.0}
+        longest = 1 if all(len(option) == 1 for option in given) else OPTION_TOKENS
+        choice = {"extra_body": {"structured_outputs": {"choice": given}}}
+        try:
+            text, tokens = self._chosen(messages, max_tokens=longest, **wanted, **choice)
+        except BadReply as refused:
+            if not isinstance(refused.__cause__, openai.BadRequestError):
+                raise
+            text, tokens = self._chosen(messages, max_tokens=longest, **wanted)
+        return renormalized(_option_scores(text, tokens, given))
+
+    def score_many(
+        self, conversations: Sequence[Messages], options: Sequence[Sequence[str]]
+    ) -> list[dict[str, float]]:
+        """Return `score` of each conversation, several requests at a time: a server batches them."""
+        self._connected()
+        with ThreadPoolExecutor(max_workers=self.parallel) as pool:
+            return list(pool.map(lambda pair: self.score(*pair), zip(conversations, options, strict=True)))
+
+    def _chosen(self, messages: Messages, **kwargs: Any) -> tuple[str, list[dict[str, Any]]]:
+        """Return the reply's text and its tokens with their log-probabilities."""
+        reply = self._generate(as_messages(messages), **kwargs).generations[0]
+        tokens = ((reply.generation_info or {}).get("logprobs") or {}).get("content") or []
+        if not tokens:
+            raise BadReply(
+                f"The server {self.base_url} gives no log-probabilities of tokens, and options cannot be "
+                "scored without: use a server that gives them (vLLM does), or a local model."
+            )
+        return str(reply.message.content).strip(), tokens
+
+    def _connected(self) -> ChatOpenAI:
+        if self._chat is None:
+            key = self.api_key or SecretStr("none")  # given always: else a key meant for OpenAI would be sent
+            if self.model is None:
+                self.model = self._first_model(key)
+            self._chat = ChatOpenAI(
+                model=self.model,
+                base_url=self.base_url,
+                api_key=key,
+                timeout=self.timeout_s,
+                max_retries=self.retries,
+                max_completion_tokens=self.max_tokens,
+                temperature=self.temperature,
+                seed=self.seed,
+                use_responses_api=False,
+                stream_usage=False,
+            )
+        return self._chat
+
+    def _first_model(self, key: SecretStr) -> str:
+        with (
+            self._translated(),
+            openai.OpenAI(
+                base_url=self.base_url,
+                api_key=key.get_secret_value(),
+                timeout=self.timeout_s,
+                max_retries=self.retries,
+            ) as client,
+        ):
+            listed = [model.id for model in client.models.list().data]
+        if not listed:
+            raise BadReply(
+                f"The server {self.base_url} lists no model: name one, as in {self.base_url}#MODEL."
+            )
+        return listed[0]
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        chat, turns, sent = self._connected(), as_messages(messages), _sent(kwargs)
+        with self._translated(tools="tools" in sent):
+            return chat._generate(turns, stop, run_manager, **sent)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        chat, turns, sent = self._connected(), as_messages(messages), _sent(kwargs)
+        finished = False
+        with self._translated(tools="tools" in sent):
+            for chunk in chat._stream(turns, stop, run_manager, **sent):
+                finished = finished or bool((chunk.generation_info or {}).get("finish_reason"))
+                yield chunk
+        if not finished:
+            raise BadReply(f"The server {self.base_url} broke off in the middle of its reply: ask again.")
+
+    @contextlib.contextmanager
+    def _translated(self, tools: bool = False) -> Iterator[None]:
+        """Raise a client library's errors as ours, with what to do."""
+        try:
+            yield
+        except (openai.APIConnectionError, httpx.TransportError) as error:
+            raise ServerUnreachable(
+                f"No answer from the generalist's server {self.base_url} ({error}): is it running, and the "
+                "address right? Wanted an OpenAI-compatible server, such as vLLM's."
+            ) from error
+        except openai.APIStatusError as error:
+            raise self._status(error, tools) from error
+        except openai.APIError as error:
+            raise BadReply(f"The server {self.base_url} failed: {error.message}") from error
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise BadReply(
+                f"The server {self.base_url} replied with something that is no chat completion: {error}. "
+                "Wanted an OpenAI-compatible server; its address mostly ends in /v1."
+            ) from error
+
+    def _status(self, error: openai.APIStatusError, tools: bool) -> GeneralistError:
+        told = f"The server {self.base_url} answered {error.status_code}: {error.message}"
+        if tools and error.status_code in (400, 404, 422, 501) and "tool" in error.message.lower():
+            return ToolsUnsupported(
+                f"{told} It takes no tools as it runs: start vLLM with --enable-auto-tool-choice "
+                "--tool-call-parser hermes, or ask with collaboration full or none."
+            )
+        if error.status_code in (401, 403):
+            return BadReply(f"{told} Set CONSILIUM_API_KEY to a key it accepts.")
+        if error.status_code == 404:
+            return BadReply(f"{told} Is there a model {self.model!r}, and does the address end in /v1?")
+        if error.status_code in (429, 502, 503, 504):
+            return ServerUnreachable(f"{told} It is too busy or not ready: try again later.")
+        return BadReply(told)
+
+
+def _with_version(base_url: str) -> str:
+    """Return the address without credentials or a trailing slash, with /v1 where it names no path."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadQuestion(f"Server {base_url!r}: wanted an address such as http://127.0.0.1:8000/v1.")
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/") or "/v1", "", ""))
+
+
+def _sent(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the call's settings in OpenAI's words."""
+    sent = dict(kwargs)
+    tools = sent.get("tools")
+    if not tools:
+        return {name: value for name, value in sent.items() if name not in ("tools", "tool_choice")}
+    sent["tools"] = [_strict(tool) for tool in tools]
+    chosen = sent.get("tool_choice")
+    if chosen == "any":
+        sent["tool_choice"] = "required"
+    elif isinstance(chosen, str) and chosen not in ("auto", "none", "required"):
+        sent["tool_choice"] = {"type": "function", "function": {"name": chosen}}
+    return sent
+
+
+def _strict(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tool marked strict where OpenAI allows it: vLLM keeps to the schema only then."""
+    function = dict(tool.get("function") or {})
+    schema = dict(function.get("parameters") or {})
+    if set(schema.get("properties") or {}) != set(schema.get("required") or []):
+        return dict(tool)
+    schema = {"type": "object", "properties": {}, "required": [], **schema, "additionalProperties": False}
+    return {**tool, "function": {**function, "parameters": schema, "strict": True}}
+
+
+def _option_scores(
+    text: str, tokens: Sequence[Mapping[str, Any]], options: Sequence[str]
+) -> dict[str, float]:
+    """Return log-probabilities of the options, not yet renormalized."""
+    top: dict[str, float] = {}
+    for row in tokens[0].get("top_logprobs") or [tokens[0]]:
+        word, value = row["token"].strip(), max(float(row["logprob"]), -1e4)
+        top[word] = (
+            max(value, top[word]) + math.log1p(math.exp(-abs(value - top[word]))) if word in top else value
+        )
+    found = [option for option in options if option in top]
+    if len(found) < len(options) and text in options and len(text) > 1:
+        return _shared(sum(float(token["logprob"]) for token in tokens), text, options)
+    if not found:
+        raise BadReply(f"The reply {text[:60]!r} is none of the options {', '.join(options)}.")
+    floor = min(top.values())  # what is not in the list is at most as likely as the last in it
+    return {option: top.get(option, floor) for option in options}
+
+
+def _shared(logprob: float, chosen: str, options: Sequence[str]) -> dict[str, float]:
+    share = min(1 - 1e-6, max(math.exp(min(0.0, logprob)), 1 / len(options)))
+    rest = math.log((1 - share) / (len(options) - 1))
+    return {option: math.log(share) if option == chosen else rest for option in options}

@@ -1,0 +1,222 @@
+"""Conversations between LangChain's messages, chat templates' dicts and Hermes tool calls in text.
+
+It renders no tokens (the chat template does) and opens nothing but data URLs: no file, no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    InvalidToolCall,
+    ToolCall,
+    ToolMessage,
+    convert_to_messages,
+)
+from PIL import Image
+
+from assistant.errors import BadQuestion
+
+CALL, CALL_END = "<tool_call>", "</tool_call>"
+ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
+
+
+def as_messages(messages: Iterable[Any]) -> list[BaseMessage]:
+    """Return LangChain messages with the images of tool results moved to a user turn after them.
+
+    Servers refuse images in tool messages, and most chat templates drop them silently.
+    """
+    moved: list[BaseMessage] = []
+    waiting: list[Any] = []
+    for message in convert_to_messages(list(messages)):
+        if not isinstance(message, ToolMessage):
+            moved += [HumanMessage(waiting)] if waiting else []
+            waiting = []
+            moved.append(message)
+            continue
+        images = [part for part in _parts(message) if _is_image(part)]
+        waiting += images
+        text = "\n".join(_text(part) for part in _parts(message) if not _is_image(part))
+        moved.append(message.model_copy(update={"content": text}) if images else message)
+    return moved + ([HumanMessage(waiting)] if waiting else [])
+
+
+def to_chat(
+    messages: Iterable[Any], reserved: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], list[Image.Image]]:
+    """Return the turns as chat templates take them, and the images in their order.
+
+    `reserved` are control tokens of the tokenizer: written in a text they are broken up, so that no words can
+    open a turn or claim an image.
+    """
+    turns: list[dict[str, Any]] = []
+    images: list[Image.Image] = []
+    for message in as_messages(messages):
+        content: list[dict[str, Any]] = []
+        for part in _parts(message):
+            if _is_image(part):
+                images.append(read_image(part))
+                content.append({"type": "image"})
+            else:
+                content.append({"type": "text", "text": _plain(_text(part), reserved)})
+        only_text = all(part["type"] == "text" for part in content)
+        turn: dict[str, Any] = {
+            "role": ROLES.get(message.type, message.type),
+            "content": "".join(p["text"] for p in content) if only_text else content,
+        }
+        if isinstance(message, AIMessage) and message.tool_calls:
+            turn["tool_calls"] = [
+                {
+                    "type": "function",
+                    "id": call["id"],
+                    "function": {"name": call["name"], "arguments": call["args"]},
+                }
+                for call in message.tool_calls
+            ]
+        if isinstance(message, ToolMessage):
+            turn["tool_call_id"] = message.tool_call_id
+        turns.append(turn)
+    return turns, images
+
+
+def read_image(part: dict[str, Any]) -> Image.Image:
+    """Return the RGB image of a content block; only data URLs (or base64 data) are opened."""
+    url = part.get("image_url", part.get("url"))
+    url = url.get("url") if isinstance(url, dict) else url
+    encoded = part.get("base64")
+    if encoded is None:
+        if not isinstance(url, str) or not url.startswith("data:image/") or ";base64," not in url:
+            raise BadQuestion(
+                f"Image {str(url)[:60]!r}: wanted a data URL (data:image/png;base64,...); "
+                "addresses are never fetched."
+            )
+        encoded = url.split(";base64,", 1)[1]
+    try:
+        return Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))).convert("RGB")
+    except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
+        raise BadQuestion(
+            "The image of a data URL cannot be read: wanted a whole PNG or JPEG in base64."
+        ) from error
+
+
+def parse_reply(text: str, prefix: str = "") -> AIMessage:
+    """Return the reply: text before the first tool call as content, Hermes calls as tool_calls.
+
+    A call whose JSON cannot be read (cut off, not an object, no name) becomes an invalid_tool_call.
+    """
+    before, *rest = (prefix + text).split(CALL)
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for raw in rest:
+        body, closed, _ = raw.partition(CALL_END)
+        name, arguments = _read_call(body)
+        if name is None:
+            # The marker stays in front, else LangChain's lenient parser would mend a call that was cut off.
+            invalid.append(
+                InvalidToolCall(
+                    type="invalid_tool_call",
+                    name=None,
+                    args=CALL + body,
+                    id=_call_id(),
+                    error=f"not a tool call: {'bad JSON' if closed else 'cut off'}",
+                )
+            )
+        else:
+            calls.append(ToolCall(type="tool_call", name=name, args=arguments, id=_call_id()))
+    return AIMessage(before.strip(), tool_calls=calls, invalid_tool_calls=invalid)
+
+
+@dataclass
+class Splitter:
+    """Cuts a stream of text: what may be shown at once, and all of it for `parse_reply`.
+
+    Text is held back while it may still become a tool call or a stop text, or blanks before one.
+    """
+
+    stop: Sequence[str] = ()
+    text: str = ""
+    sent: str = ""
+    ended: bool = False
+    """A stop text came: nothing after it counts."""
+
+    def feed(self, piece: str) -> str:
+        """Take a piece and return what may be shown now."""
+        if self.ended:
+            return ""
+        self.text += piece
+        for stop in self.stop:
+            if stop in self.text:
+                self.text, self.ended = self.text.split(stop, 1)[0], True
+        end = self.text.find(CALL)
+        if end < 0:
+            end = len(self.text) - (0 if self.ended else self._held())
+        fresh = self.text[:end].strip()[len(self.sent) :]
+        self.sent += fresh
+        return fresh
+
+    def _held(self) -> int:
+        marks = (CALL, *self.stop)
+        return max(
+            (n for mark in marks for n in range(1, len(mark)) if self.text.endswith(mark[:n])), default=0
+        )
+
+
+def forced(tool_choice: str | None, tools: Sequence[dict[str, Any]]) -> str:
+    """Return the text that a reply must begin with under this tool choice."""
+    if not tools or tool_choice in (None, "auto", "none"):
+        return ""
+    names = [tool["function"]["name"] for tool in tools]
+    if tool_choice in names:
+        return f'{CALL}\n{{"name": {json.dumps(tool_choice)}, "arguments": '
+    if tool_choice in ("any", "required"):
+        return f'{CALL}\n{{"name": "'
+    raise BadQuestion(f"tool_choice {tool_choice!r}: wanted auto, none, any or one of {', '.join(names)}.")
+
+
+def _read_call(body: str) -> tuple[str | None, dict[str, Any]]:
+    try:
+        call = json.loads(body)
+    except json.JSONDecodeError:
+        return None, {}
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not call["name"]:
+        return None, {}
+    arguments = call.get("arguments") or {}
+    return (call["name"], arguments) if isinstance(arguments, dict) else (None, {})
+
+
+def _call_id() -> str:
+    return f"call_{uuid.uuid4().hex[:12]}"
+
+
+def _parts(message: BaseMessage) -> Iterator[dict[str, Any]]:
+    content = message.content
+    for part in [content] if isinstance(content, str) else content:
+        if isinstance(part, str):
+            yield {"type": "text", "text": part}
+        else:
+            yield dict(part)
+
+
+def _is_image(part: dict[str, Any]) -> bool:
+    return part.get("type") in ("image", "image_url")
+
+
+def _text(part: dict[str, Any]) -> str:
+    return str(part.get("text", ""))
+
+
+def _plain(text: str, reserved: Sequence[str]) -> str:
+    if not reserved or "<" not in text:
+        return text
+    return re.sub("|".join(re.escape(mark) for mark in reserved), lambda m: m[0][0] + " " + m[0][1:], text)

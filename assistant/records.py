@@ -1,0 +1,257 @@
+"""Conversations and traces in one SQLite file, and the images behind them beside it.
+
+A trace is append-only (triggers forbid changing or deleting one) and hash-chained: its hash covers the hash
+before it and its own canonical JSON. Images are kept by content, only so that a trace can be replayed; the header
+of a DICOM file is never written. This module runs no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assistant.errors import ConversationNotFound, RecordsError, TamperedRecords, TraceNotFound
+from assistant.settings import paths
+from specialists.core.study import Study
+
+START = "0" * 64
+"""The hash before the first trace."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS conversations (id TEXT PRIMARY KEY, created TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS turns (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, conversation TEXT NOT NULL REFERENCES conversations (id),
+    question TEXT NOT NULL, answer TEXT NOT NULL, trace TEXT NOT NULL, images TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS traces (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL,
+    previous TEXT NOT NULL, hash TEXT NOT NULL);
+CREATE TRIGGER IF NOT EXISTS traces_stay BEFORE UPDATE ON traces
+    BEGIN SELECT RAISE(ABORT, 'traces are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS traces_remain BEFORE DELETE ON traces
+    BEGIN SELECT RAISE(ABORT, 'traces are append-only'); END;
+"""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question of a conversation and its answer, as text; images by their keys."""
+
+    question: str
+    answer: str
+    trace_id: str
+    images: tuple[str, ...]
+
+
+class Records:
+    """The store under one home; every call opens a connection of its own, so threads may share it."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        """Make the folder (only its owner may read it) and the tables."""
+        self.paths = paths(home)
+        try:
+            self.paths.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.paths.images.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise RecordsError(f"Cannot write to {self.paths.home} ({error.strerror}); set CONSILIUM_HOME "
+                               "to a folder that can be written.") from error
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(SCHEMA)
+        os.chmod(self.paths.records, 0o600)
+
+    # 1) conversations
+
+    def open_conversation(self) -> str:
+        """Store an empty conversation and return its identifier."""
+        identifier = uuid.uuid4().hex
+        with self._connection() as connection, connection:
+            connection.execute("INSERT INTO conversations VALUES (?, ?)", (identifier, _now()))
+        return identifier
+
+    def conversations(self) -> list[str]:
+        """Return the identifiers of all conversations, oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT id FROM conversations ORDER BY created, rowid")
+            return [row[0] for row in rows]
+
+    def add_turn(self, conversation: str, turn: Turn) -> None:
+        """Append a turn; raises ConversationNotFound."""
+        self._known(conversation)
+        with self._connection() as connection, connection:
+            connection.execute(
+                "INSERT INTO turns (conversation, question, answer, trace, images) VALUES (?, ?, ?, ?, ?)",
+                (conversation, turn.question, turn.answer, turn.trace_id, json.dumps(turn.images)))
+
+    def turns(self, conversation: str) -> list[Turn]:
+        """Return the turns of a conversation, oldest first; raises ConversationNotFound."""
+        self._known(conversation)
+        with self._connection() as connection:
+            rows = connection.execute("SELECT question, answer, trace, images FROM turns "
+                                      "WHERE conversation = ? ORDER BY seq", (conversation,))
+            return [Turn(question, answer, trace, tuple(json.loads(images)))
+                    for question, answer, trace, images in rows]
+
+    def _known(self, conversation: str) -> None:
+        with self._connection() as connection:
+            if not connection.execute("SELECT 1 FROM conversations WHERE id = ?", (conversation,)).fetchone():
+                raise ConversationNotFound(f"No conversation {conversation!r} under {self.paths.home}.")
+
+    # 2) traces
+
+    def append(self, trace: Mapping[str, Any], identifier: str | None = None) -> str:
+        """Append a trace (anything JSON can say) to the chain and return its identifier."""
+        identifier = identifier or fresh_trace_id()
+        body = canonical({**trace, "id": identifier})
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            last = connection.execute("SELECT hash FROM traces ORDER BY seq DESC LIMIT 1").fetchone()
+            previous = last[0] if last else START
+            connection.execute("INSERT INTO traces (id, body, previous, hash) VALUES (?, ?, ?, ?)",
+                               (identifier, body, previous, chained(previous, body)))
+            connection.commit()
+        return identifier
+
+    def trace(self, identifier: str) -> dict[str, Any]:
+        """Return a trace; raises TraceNotFound, and TamperedRecords when it does not agree with its hash."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT body, previous, hash FROM traces WHERE id = ?",
+                                     (identifier,)).fetchone()
+        if row is None:
+            raise TraceNotFound(f"No trace {identifier!r} under {self.paths.home}.")
+        if chained(row[1], row[0]) != row[2]:
+            raise TamperedRecords(f"Trace {identifier!r} was changed after it was written.")
+        return json.loads(row[0])
+
+    def trace_ids(self) -> list[str]:
+        """Return the identifiers of all traces, oldest first."""
+        with self._connection() as connection:
+            return [row[0] for row in connection.execute("SELECT id FROM traces ORDER BY seq")]
+
+    def verify(self) -> int:
+        """Check the whole chain and return its length; raises TamperedRecords naming the first bad trace."""
+        previous, count = START, 0
+        with self._connection() as connection:
+            for seq, identifier, body, before, stated in connection.execute(
+                    "SELECT seq, id, body, previous, hash FROM traces ORDER BY seq"):
+                count += 1
+                if seq != count or before != previous or chained(before, body) != stated:
+                    raise TamperedRecords(f"The chain breaks at trace {identifier!r} (number {count}).")
+                previous = stated
+            written = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'traces'").fetchone()
+        if written and written[0] != count:
+            raise TamperedRecords(f"{written[0]} traces were written, {count} are left.")
+        return count
+
+    # 3) images
+
+    def keep(self, study: Study) -> str:
+        """Store the decoded pixels of a study and return their key; nothing of its header."""
+        about = json.dumps([study.format, study.modality, study.spacing_mm, study.window])
+        arrays: dict[str, Any] = {"pixels": _packed(study.pixels), "volume": np.array(study.volume),
+                                  "about": np.array(about)}
+        if study.values is not None:
+            arrays["values"] = np.asarray(study.values)
+        digest = hashlib.sha256(study.sha256.encode())
+        for name in sorted(arrays):
+            digest.update(name.encode() + arrays[name].dtype.str.encode() + arrays[name].tobytes())
+        path = self._image(digest.hexdigest())
+        if not path.exists():
+            part = path.with_name(f"{uuid.uuid4().hex}.part")
+            with part.open("wb") as file:
+                np.savez_compressed(file, sha256=np.array(study.sha256), **arrays)
+            part.chmod(0o600)
+            part.replace(path)
+        return digest.hexdigest()
+
+    def study(self, key: str) -> Study:
+        """Return a stored study, with an empty header; raises RecordsError when its file is gone."""
+        path = self._image(key)
+        if not path.exists():
+            raise RecordsError(f"The image {key} is no longer under {self.paths.images}.")
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        form, modality, spacing, window = json.loads(str(arrays["about"]))
+        pixels = arrays["pixels"]
+        if pixels.dtype == np.uint8:
+            pixels = _unpacked(pixels)
+        pixels.flags.writeable = False
+        return Study(pixels=pixels, spacing_mm=tuple(spacing) if spacing else None, modality=modality,
+                     format=form, volume=bool(arrays["volume"]), window=tuple(window) if window else None, header={},
+                     sha256=str(arrays["sha256"]), values=arrays.get("values"))
+
+    def _image(self, key: str) -> Path:
+        return self.paths.images / f"{key}.npz"
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.paths.records, timeout=30.0)) as connection:
+                connection.execute("PRAGMA foreign_keys=ON")
+                yield connection
+        except sqlite3.Error as error:
+            raise RecordsError(f"{self.paths.records}: {error}.") from error
+
+
+def fresh_trace_id() -> str:
+    """Return an identifier no trace has."""
+    return uuid.uuid4().hex
+
+
+def canonical(value: Mapping[str, Any]) -> str:
+    """Return the one JSON text of a value: keys sorted, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+                      default=_number)
+
+
+def chained(previous: str, body: str) -> str:
+    """Return the hash of a trace after the one before it."""
+    return hashlib.sha256((previous + body).encode()).hexdigest()
+
+
+def without_images(messages: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return messages with every image URL replaced by its name in `names`, or by the hash of the URL."""
+    return [{**message, "content": _named(message.get("content"), names)} for message in messages]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"A trace cannot hold a {type(value).__name__}.")
+
+
+def _named(content: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [{"type": "image", "image": _image_name(part, names)}
+            if isinstance(part, Mapping) and "image_url" in part else part for part in content]
+
+
+def _image_name(part: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    held = part["image_url"]
+    url = held["url"] if isinstance(held, Mapping) else held
+    return names.get(url) or "image:" + hashlib.sha256(url.encode()).hexdigest()
+
+
+def _packed(pixels: np.ndarray) -> np.ndarray:
+    """Return the pixels as bytes where that loses nothing."""
+    small = np.round(pixels * 255).astype(np.uint8)
+    return small if np.array_equal(_unpacked(small), pixels) else np.asarray(pixels)
+
+
+def _unpacked(small: np.ndarray) -> np.ndarray:
+    return small.astype(np.float32) / np.float32(255)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,62 @@
+"""Where things are kept and how much is allowed; it loads no model and reads only CONSILIUM_HOME."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return the user's folder: CONSILIUM_HOME, else ~/.consilium; it may not exist yet."""
+    return Path(os.environ.get("CONSILIUM_HOME") or Path.home() / ".consilium").expanduser()
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files under one home."""
+
+    home: Path
+
+    @property
+    def records(self) -> Path:
+        """Conversations and traces (SQLite)."""
+        return self.home / "records.db"
+
+    @property
+    def images(self) -> Path:
+        """Decoded pixels by content, so that a trace can be replayed."""
+        return self.home / "images"
+
+    @property
+    def specialists(self) -> Path:
+        """The user's own specialists and indexes."""
+        return self.home / "specialists"
+
+
+def paths(folder: Path | None = None) -> Paths:
+    """Return the paths under `folder`, or under `home()`."""
+    return Paths(Path(folder).expanduser() if folder is not None else home())
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one question."""
+
+    model_calls: int = 6
+    """Calls of the generalist in one tool loop; the last one gets no tools."""
+    neighbors: int = 10
+    """Similar cases retrieved when the caller does not say."""
+    most_neighbors: int = 50
+    """Similar cases a tool call may ask for."""
+    options: int = 26
+    """Options of one question: there are as many letters."""
+    images: int = 16
+    """Images of one question."""
+    question_characters: int = 20_000
+    """Length of a question."""
+    history_turns: int = 20
+    """Earlier turns of a conversation the generalist is shown."""
+
+
+LIMITS = Limits()

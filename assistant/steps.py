@@ -1,0 +1,177 @@
+"""What happens while a question is answered, as plain data: the one stream every face consumes.
+
+Knows neither torch, nor Gradio, nor HTTP; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from specialists.core.findings import Box, Finding, Masks
+from specialists.core.study import Study
+
+Collaboration = Literal["auto", "full", "none"]
+Style = Literal["published", "calibrated"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one or several images."""
+
+    text: str
+    studies: tuple[Study, ...]
+    options: tuple[str, ...] | None = None
+    """Answers to choose from; None asks an open question."""
+    collaboration: Collaboration = "auto"
+    style: Style = "calibrated"
+    without: frozenset[str] = frozenset()
+    """Specialists that must not be consulted; "similar_cases" leaves retrieval out."""
+    patient: str | None = None
+    """Patient or group of the image, if known: its own cases are never retrieved."""
+
+
+@dataclass(frozen=True)
+class Triaged:
+    """Which kind of image the first study is; `kind` is "unknown" when it is like none that was taught."""
+
+    kind: str
+    probability: float
+    domain: str | None
+    """Domain whose specialists are consulted, None when there is none."""
+    in_scope: tuple[str, ...]
+    """Names of the specialists that may be asked about this kind of image."""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """The generalist asks a tool."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a tool answered: a finding, a refusal, or the error of a wrong call, always with its words."""
+
+    call_id: str
+    name: str
+    text: str
+    finding: Finding | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    cases: tuple[Case, ...] = ()
+    """What similar_cases found."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """A specialist's calibrated probabilities, with its record on validation data."""
+
+    specialist: str
+    label: str
+    probabilities: Mapping[str, float]
+    validated: Mapping[str, float]
+    """Validated F1 of each label (0..1) and of the mean under the key "macro"."""
+
+    def json(self) -> dict[str, Any]:
+        """Return the object that stands under `evidence.moed`."""
+        return {"specialist": self.specialist, "label": self.label,
+                "probabilities": dict(self.probabilities), "validated": dict(self.validated)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A similar labelled case; similarity is the cosine of features, -1..1."""
+
+    id: str
+    label: str
+    similarity: float
+    source: str
+    license: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """Return the object that stands under `evidence.rad`."""
+        return {"id": self.id, "label": self.label, "similarity": self.similarity, "source": self.source,
+                "license": self.license}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The arbiter's log-linear pool over the options (probabilities sum to 1)."""
+
+    label: str
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A specialist that refused, and why."""
+
+    specialist: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that an answer rests on besides the image."""
+
+    moed: tuple[Opinion, ...] = ()
+    rad: tuple[Case, ...] = ()
+    arbiter: Pool | None = None
+    refusals: tuple[Declined, ...] = ()
+    conflict: bool = False
+    """The generalist and the pool of the evidence disagree."""
+    no_similar_case: bool = False
+    """Retrieval was asked and found nothing similar enough."""
+
+    def json(self) -> dict[str, Any]:
+        """Return the object that stands under `evidence` of an answer."""
+        pool = self.arbiter and {"label": self.arbiter.label, "probabilities": dict(self.arbiter.probabilities)}
+        return {"moed": [o.json() for o in self.moed], "rad": [c.json() for c in self.rad], "arbiter": pool,
+                "refusals": [{"specialist": r.specialist, "reason": r.reason} for r in self.refusals],
+                "conflict": self.conflict, "no_similar_case": self.no_similar_case}
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """A piece of the answer's text, in order; the pieces together are `Answer.text`."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The last step: the answer and all that it rests on."""
+
+    text: str
+    label: str | None
+    confidence: float | None
+    refer: bool
+    refer_reason: str | None = None
+    kind: str = "unknown"
+    options: Mapping[str, float] = field(default_factory=dict)
+    """The generalist's own probabilities over the options (empty for open questions)."""
+    findings: tuple[Finding, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    masks: tuple[Masks, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
+    trace_id: str = ""
+    seconds: float = 0.0
+
+    def json(self) -> dict[str, Any]:
+        """Return the machine-readable answer: boxes in pixels of the image, masks as COCO run lengths."""
+        return {
+            "text": self.text, "label": self.label, "confidence": self.confidence, "refer": self.refer,
+            "refer_reason": self.refer_reason, "kind": self.kind, "options": dict(self.options),
+            "findings": [f.json() for f in self.findings],
+            "boxes": [{"label": b.label, "xyxy": [float(v) for v in b.xyxy]} for b in self.boxes],
+            "masks": [m for masks in self.masks for m in masks.json()["masks"]],
+            "evidence": self.evidence.json(), "trace_id": self.trace_id, "seconds": self.seconds,
+        }
+
+
+Step = Question | Triaged | ToolCall | Observation | Evidence | TextDelta | Answer

@@ -1,0 +1,198 @@
+"""Steps to prompt text: the same code for training and for serving.
+
+Messages are plain dicts in OpenAI's form; how a model family writes them as tokens is its chat template's business.
+Departure from GSCo's published prompt: options carry letters and the decision is a letter, because a small
+generalist that answers in label text is deaf to evidence on diseases it was not taught (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from string import Template
+from typing import Any
+
+from PIL import Image
+
+from assistant.steps import Case, Evidence, Opinion, Style
+from specialists.core.findings import Classification, Finding, Refusal
+from specialists.core.study import Study
+
+Message = dict[str, Any]
+
+SHOWN_OPTIONS = 5
+"""Options of a specialist that are written out, most probable first."""
+
+
+def _prompt(name: str) -> Template:
+    return Template(resources.files("assistant").joinpath("prompts", f"{name}.md").read_text().rstrip("\n"))
+
+
+PUBLISHED, CALIBRATED, SYSTEM = _prompt("published"), _prompt("calibrated"), _prompt("system")
+
+
+def letters(count: int) -> list[str]:
+    """Return the letters that `count` options carry, A first; at most 26."""
+    if not 1 <= count <= 26:
+        raise ValueError(f"{count} options; 1 to 26 can carry letters.")
+    return [chr(ord("A") + i) for i in range(count)]
+
+
+def shuffled(options: Sequence[str], seed: str) -> list[str]:
+    """Return the options in an order that depends on `seed` alone, so that no option owns a letter."""
+    order = sorted(options)
+    random.Random(hashlib.sha256(seed.encode()).hexdigest()).shuffle(order)
+    return order
+
+
+def png_url(study: Study, size: int = 448) -> str:
+    """Return the key frame as a PNG data URL, its longer side at most `size` pixels; no header value enters it."""
+    image = study.image()
+    image.thumbnail((size, size), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def decision(question: str, images: Sequence[str], options: Sequence[str], *, evidence: Evidence | None,
+             style: Style = "calibrated", kind: str | None = None) -> list[Message]:
+    """Return the prompt whose next token is the letter of an option.
+
+    `options` stand in the order shown; score the result with `letters(len(options))`.
+    """
+    kind = kind or "medical"
+    if style == "published":
+        text = PUBLISHED.substitute(kind=kind, options=_quoted(options), question=question,
+                                    rad=_published_rad(evidence), moed=_published_moed(evidence))
+    else:
+        listed = "\n".join(f"{x} {o}" for x, o in zip(letters(len(options)), options, strict=True))
+        text = CALIBRATED.substitute(kind=kind, options=listed, question=question,
+                                     evidence=_lettered(evidence, options))
+    return [_user(images, text)]
+
+
+def opening(question: str, images: Sequence[str], *, options: Sequence[str] | None = None,
+            evidence: Evidence | None = None, style: Style = "calibrated", kind: str | None = None,
+            history: Sequence[Message] = ()) -> list[Message]:
+    """Return the prompt for free text and for the first turn of the tool loop.
+
+    `history` holds earlier turns as messages, oldest first.
+    """
+    lines = [f"Image: {kind}."] if kind else []
+    if options:
+        lines.append("Options: " + ", ".join(options) + ".")
+    if evidence is not None:
+        written = _published_open(evidence) if style == "published" else _named(evidence)
+        lines += [written] if written else []
+    return [{"role": "system", "content": SYSTEM.template}, *history, _user(images, "\n".join([*lines, question]))]
+
+
+def observation(finding: Finding, validated: Mapping[str, float] | None = None) -> str:
+    """Return what the generalist reads of a specialist's finding."""
+    if isinstance(finding, Classification):
+        return percentages(Opinion(finding.specialist, finding.label, finding.probabilities, validated or {}))
+    if isinstance(finding, Refusal):
+        return f"refused: {finding.reason}"
+    return finding.words()
+
+
+def cases(found: Sequence[Case], none_similar: bool = False) -> str:
+    """Return what the generalist reads of similar cases: similarity in percent and label, most similar first."""
+    if not found:
+        return "no similar case" if none_similar else "no cases"
+    return ", ".join(f"{_percent(c.similarity)} {c.label}" for c in found)
+
+
+def sentence(label: str, probability: float | None, evidence: Evidence, kind: str) -> str:
+    """Return the sentence for people around a decided letter; it says nothing that the steps do not hold."""
+    chance = f" ({_percent(probability)} %)" if probability is not None else ""
+    parts = [f"Most likely {label}{chance}" + (f" on this {kind}." if kind not in ("", "unknown") else ".")]
+    if evidence.moed:
+        agree = sum(o.label == label for o in evidence.moed)
+        parts.append(f"{agree} of {len(evidence.moed)} specialists say the same.")
+    if evidence.rad:
+        same = sum(c.label == label for c in evidence.rad)
+        parts.append(f"{same} of {len(evidence.rad)} similar cases carry this label.")
+    elif evidence.no_similar_case:
+        parts.append("No similar case is known.")
+    if evidence.conflict:
+        parts.append("The evidence points elsewhere than the image alone.")
+    return " ".join(parts)
+
+
+def _user(images: Sequence[str], text: str) -> Message:
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
+    return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
+
+
+def percentages(opinion: Opinion) -> str:
+    """Return an opinion as the generalist reads it of a tool."""
+    return (_percentages(opinion.probabilities, {x: x for x in opinion.probabilities})
+            + _validated(opinion.label, opinion.validated))
+
+
+def _percent(share: float) -> int:
+    return min(99, max(0, round(100 * share)))
+
+
+def _quoted(options: Sequence[str]) -> str:
+    return ", ".join(f'"{x} {o}"' for x, o in zip(letters(len(options)), options, strict=True))
+
+
+def _published_rad(evidence: Evidence | None) -> str:
+    if evidence is None or not evidence.rad:
+        return ""
+    return f" The diagnoses of the most similar cases are: {', '.join(c.label for c in evidence.rad)}."
+
+
+def _published_moed(evidence: Evidence | None) -> str:
+    if evidence is None or not evidence.moed:
+        return ""
+    return f" The diagnoses of the specialist models are: {', '.join(o.label for o in evidence.moed)}."
+
+
+def _published_open(evidence: Evidence) -> str:
+    return (_published_rad(evidence) + _published_moed(evidence)).strip()
+
+
+def _percentages(probabilities: Mapping[str, float], names: Mapping[str, str]) -> str:
+    ranked = sorted(probabilities, key=lambda label: -probabilities[label])
+    shown = [label for label in ranked[:SHOWN_OPTIONS] if label in names]
+    return ", ".join(f"{names[label]} {_percent(probabilities[label])}" for label in shown)
+
+
+def _validated(label: str, validated: Mapping[str, float]) -> str:
+    return f"; validated {_percent(validated[label])}" if label in validated else ""
+
+
+def _lettered(evidence: Evidence | None, options: Sequence[str]) -> str:
+    """Write the evidence with the options' letters, a line a specialist and a line a case."""
+    if evidence is None:
+        return ""
+    names = dict(zip(options, letters(len(options)), strict=True))
+    lines = ["Specialists:"] if evidence.moed else []
+    lines += [f"{o.specialist}: {_percentages(o.probabilities, names)}{_validated(o.label, o.validated)}"
+              for o in evidence.moed]
+    if evidence.rad:
+        lines += ["Similar cases:", *(f"{_percent(c.similarity)} {names.get(c.label, c.label)}" for c in evidence.rad)]
+    elif evidence.no_similar_case:
+        lines.append("Similar cases: none.")
+    return "".join(line + "\n" for line in lines)
+
+
+def _named(evidence: Evidence) -> str:
+    """Write the evidence with the labels' names, for open questions."""
+    lines = [f"{o.specialist}: {percentages(o)}" for o in evidence.moed]
+    if evidence.rad:
+        counted = Counter(c.label for c in evidence.rad).most_common()
+        lines.append("similar cases: " + ", ".join(f"{n} {label}" for label, n in counted))
+    elif evidence.no_similar_case:
+        lines.append("similar cases: none")
+    lines += [f"{r.specialist} refused: {r.reason}" for r in evidence.refusals[:3]]
+    return "\n".join(lines)
+

@@ -1,0 +1,115 @@
+"""Tests of the store: conversations, the chain of traces, images."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+
+from assistant.errors import ConversationNotFound, RecordsError, TamperedRecords, TraceNotFound
+from assistant.records import Records, Turn, canonical, without_images
+from specialists.core.study import read_study
+from tests.assistant.stand_ins import picture
+
+
+def test_traces_are_chained_and_read_back(tmp_path):
+    records = Records(tmp_path)
+    first, second = records.append({"text": "é", "n": np.float32(0.5)}), records.append({"text": "b"})
+    assert records.trace(first) == {"id": first, "n": 0.5, "text": "é"}
+    assert records.trace_ids() == [first, second]
+    assert records.verify() == 2
+    with pytest.raises(TraceNotFound):
+        records.trace("none")
+
+
+@pytest.mark.parametrize("sql", ["UPDATE traces SET body = '{}'", "DELETE FROM traces"])
+def test_traces_cannot_be_changed(tmp_path, sql):
+    records = Records(tmp_path)
+    records.append({"a": 1})
+    connection = sqlite3.connect(records.paths.records)
+    with pytest.raises(sqlite3.IntegrityError, match="append"):
+        connection.execute(sql)
+    connection.close()
+
+
+@pytest.mark.parametrize(("sql", "match"), [
+    ("UPDATE traces SET body = replace(body, '1', '7') WHERE seq = 2", "number 2"),
+    ("DELETE FROM traces WHERE seq = 2", "number 2"),
+    ("DELETE FROM traces WHERE seq = 3", "3 traces were written"),
+    ("UPDATE traces SET previous = hash WHERE seq = 1", "number 1"),
+])
+def test_tampering_is_detected(tmp_path, sql, match):
+    records = Records(tmp_path)
+    ids = [records.append({"value": 1, "n": n}) for n in range(3)]
+    connection = sqlite3.connect(records.paths.records)
+    connection.executescript(f"DROP TRIGGER traces_stay; DROP TRIGGER traces_remain; {sql};")
+    connection.close()
+    with pytest.raises(TamperedRecords, match=match):
+        records.verify()
+    if "body" in sql:
+        with pytest.raises(TamperedRecords):
+            records.trace(ids[1])
+
+
+def test_threads_append_to_one_chain(tmp_path):
+    records = Records(tmp_path)
+    threads = [threading.Thread(target=lambda n=n: records.append({"n": n})) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert records.verify() == 8
+
+
+def test_conversations_are_kept_apart(tmp_path):
+    records = Records(tmp_path)
+    one, two = records.open_conversation(), records.open_conversation()
+    records.add_turn(one, Turn("q", "a", "t", ("k",)))
+    assert records.turns(one) == [Turn("q", "a", "t", ("k",))]
+    assert records.turns(two) == []
+    assert Records(tmp_path).conversations() == [one, two]
+    with pytest.raises(ConversationNotFound):
+        records.turns("none")
+    with pytest.raises(ConversationNotFound):
+        records.add_turn("none", Turn("q", "a", "t", ()))
+
+
+@pytest.mark.parametrize("source", [picture(), np.random.default_rng(0).random((3, 8, 9)).astype(np.float32)])
+def test_an_image_comes_back_as_it_was(tmp_path, source):
+    records, study = Records(tmp_path), read_study(source)
+    key = records.keep(study)
+    assert records.keep(study) == key
+    back = records.study(key)
+    assert np.array_equal(back.pixels, study.pixels)
+    assert back.pixels.dtype == study.pixels.dtype
+    assert (back.sha256, back.size, back.frames) == (study.sha256, study.size, study.frames)
+    assert back.header == {}
+    assert records.keep(back) == key
+    (tmp_path / "images" / f"{key}.npz").unlink()
+    with pytest.raises(RecordsError, match="no longer"):
+        records.study(key)
+
+
+def test_a_home_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RecordsError, match="CONSILIUM_HOME"):
+        Records(tmp_path / "file")
+
+
+def test_what_no_trace_can_hold():
+    with pytest.raises(TypeError, match="set"):
+        canonical({"a": {1}})
+    with pytest.raises(ValueError, match="JSON"):
+        canonical({"a": float("nan")})
+
+
+def test_images_are_replaced_by_their_hash():
+    url = {"type": "image_url", "image_url": {"url": "data:x"}}
+    messages = [{"role": "user", "content": [url, {"type": "text", "text": "hi"}]},
+                {"role": "user", "content": "t"}]
+    named = without_images(messages, {"data:x": "image:abc"})
+    assert named[0]["content"] == [{"type": "image", "image": "image:abc"}, {"type": "text", "text": "hi"}]
+    assert named[1] == messages[1]
+    assert without_images(messages, {})[0]["content"][0]["image"].startswith("image:8328")
