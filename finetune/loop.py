@@ -1,0 +1,96 @@
+"""The loop that full and LoRA tuning share: answers alone, each conversation heard alike, over accelerate."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from finetune.config import TuneConfig
+from finetune.data import Batch, Images, Sequenced, batches
+
+LOG = logging.getLogger(__name__)
+
+
+def answer_loss(core: nn.Module, head: nn.Module, batch: Batch) -> Tensor:
+    """Return the cross-entropy of answer tokens (scalar).
+
+    A conversation of n answer tokens weighs the square root of n, so that letters are not drowned by sentences.
+    """
+    given: dict[str, Tensor] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask,
+                                "position_ids": batch.position_ids}
+    if batch.pixel_values is not None and batch.image_grid_thw is not None:
+        given |= {"pixel_values": batch.pixel_values, "image_grid_thw": batch.image_grid_thw}
+    hidden = core(**given, use_cache=False).last_hidden_state[:, :-1]  # (B, L - 1, width)
+    wanted = batch.labels[:, 1:]
+    learned = wanted != -100
+    lengths = learned.sum(1, keepdim=True).clamp(min=1).expand_as(wanted)[learned].float()
+    losses = F.cross_entropy(head(hidden[learned]).float(), wanted[learned], reduction="none")
+    weights = lengths.rsqrt()
+    return (losses * weights).sum() / weights.sum()
+
+
+def tune(model: nn.Module, core: nn.Module, head: nn.Module, rows: Sequence[Sequenced], images: Images, pad: int,
+         config: TuneConfig) -> float:
+    """Train `model` in place; `core` gives hidden states and `head` logits. Returns the seconds it took."""
+    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    optimizer = torch.optim.AdamW(_groups(model, config), betas=(0.9, 0.98), weight_decay=0.02)
+    generator = np.random.default_rng(config.seed)
+    total = config.passes * math.ceil(len(rows) / config.batch)
+    config.out.mkdir(parents=True, exist_ok=True)
+    started, step, recent = time.perf_counter(), 0, []
+    model.train()
+    with (config.out / "log.jsonl").open("w") as log:
+        for _ in range(config.passes):
+            for batch in batches(rows, images, config.batch, pad, generator):
+                done = _progress(step, total, started, config)
+                if done >= 1:
+                    break
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * _decay(done)
+                with accelerator.autocast():
+                    loss = answer_loss(core, head, batch)
+                optimizer.zero_grad()
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                recent.append(float(loss.detach()))
+                step += 1
+                if step % 50 == 0:
+                    _report(log, step, total, recent, started)
+                    recent = []
+    return time.perf_counter() - started
+
+
+def _report(log: object, step: int, total: int, recent: list[float], started: float) -> None:
+    row = {"step": step, "loss": round(sum(recent) / len(recent), 4), "seconds": round(time.perf_counter() - started)}
+    log.write(json.dumps(row) + "\n")  # type: ignore[attr-defined]
+    log.flush()  # type: ignore[attr-defined]
+    LOG.info("step %d of %d, loss %.3f, %d s", step, total, row["loss"], row["seconds"])
+
+
+def _progress(step: int, total: int, started: float, config: TuneConfig) -> float:
+    if config.minutes <= 0:
+        return step / total
+    return max(step / total, (time.perf_counter() - started) / (60 * config.minutes))
+
+
+def _decay(done: float) -> float:
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _groups(model: nn.Module, config: TuneConfig) -> list[dict[str, object]]:
+    vision = [p for n, p in model.named_parameters() if p.requires_grad and ".visual." in n]
+    other = [p for n, p in model.named_parameters() if p.requires_grad and ".visual." not in n]
+    groups: list[dict[str, object]] = [{"params": other, "peak": config.learning_rate, "lr": 0.0}]
+    if config.vision_rate > 0 and vision:
+        groups.append({"params": vision, "peak": config.learning_rate * config.vision_rate, "lr": 0.0})
+    return groups

@@ -1,0 +1,1 @@
+"""From images, masks, labels and opinions to conversations that teach the generalist."""
