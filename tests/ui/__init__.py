@@ -1,0 +1,1 @@
+"""Tests of the chat window; they need no weights."""

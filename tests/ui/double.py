@@ -1,0 +1,165 @@
+"""A stand-in for the assistant that tells a fixed story as steps; it looks at no pixel.
+
+`python -m tests.ui.double GATE` serves the window over it; a question with the word "slowly" stops after a few
+words until the file GATE exists.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assistant.errors import BadQuestion
+from assistant.steps import (
+    Answer,
+    Case,
+    Declined,
+    Evidence,
+    Observation,
+    Opinion,
+    Pool,
+    Question,
+    Step,
+    TextDelta,
+    ToolCall,
+    Triaged,
+)
+from specialists.core.findings import Classification, Masks
+from specialists.core.study import Study, read_study
+from ui import app
+
+WORDS_AT_ONCE = 4
+VALIDATED = {"benign": 0.86, "malignant": 0.81, "normal": 0.9, "macro": 0.85}
+SAID = (
+    "The image is a breast ultrasound. The specialists do not agree, and the outline is irregular: "
+    "malignant is the most probable answer."
+)
+
+
+def opinion(name: str, label: str, probability: float) -> Opinion:
+    """Return an opinion that gives `label` this probability and shares the rest."""
+    rest = [other for other in ("benign", "malignant", "normal") if other != label]
+    probabilities = {label: probability, rest[0]: (1 - probability) * 0.8, rest[1]: (1 - probability) * 0.2}
+    return Opinion(name, label, probabilities, VALIDATED)
+
+
+def evidence() -> Evidence:
+    """Return evidence with a dissent, similar cases and a refusal."""
+    cases = [
+        Case(f"case-{i}", "malignant" if i % 3 else "benign", 0.93 - 0.02 * i, "BreastMNIST", "CC BY 4.0")
+        for i in range(6)
+    ]
+    return Evidence(
+        moed=(
+            opinion("breast_ultrasound_small_cnn", "malignant", 0.74),
+            opinion("breast_ultrasound_residual", "benign", 0.58),
+            opinion("breast_ultrasound_hybrid", "malignant", 0.66),
+        ),
+        rad=tuple(cases),
+        arbiter=Pool("malignant", {"malignant": 0.69, "benign": 0.28, "normal": 0.03}),
+        refusals=(
+            Declined("chest_child_xray_residual", "the image is a breast ultrasound, not a paediatric chest X-ray"),
+        ),
+        conflict=True,
+    )
+
+
+def answer(study: Study, **changes: Any) -> Answer:
+    """Return a finished answer with a mask in the middle of the image."""
+    width, height = study.size
+    mask = np.zeros((height, width), dtype=bool)
+    mask[height // 3 : height // 2, width // 3 : 2 * width // 3] = True
+    masks = Masks("breast_lesion_unet", {"lesion": mask}, None, ())
+    fields: dict[str, Any] = {
+        "text": SAID,
+        "label": "malignant",
+        "confidence": 0.64,
+        "refer": True,
+        "refer_reason": "The generalist and the arbiter disagree, and both are unsure.",
+        "kind": "breast ultrasound",
+        "options": {"malignant": 0.64, "benign": 0.33, "normal": 0.03},
+        "findings": (masks,),
+        "boxes": masks.boxes(),
+        "masks": (masks,),
+        "evidence": evidence(),
+        "trace_id": "t-0123456789",
+        "seconds": 1.27,
+        **changes,
+    }
+    return Answer(**fields)
+
+
+class Talk:
+    """One conversation of the stand-in."""
+
+    def __init__(self, number: int, gate: Path | None = None) -> None:
+        self.id = f"conversation-{number}"
+        self.asked: list[str] = []
+        self._studies: list[Study] = []
+        self._gate = gate
+
+    def stream(self, question: str, images: Any = None, **options: Any) -> Iterator[Step]:
+        """Tell the story about the first image."""
+        if images:
+            self._studies = [read_study(image) for image in images]
+        if not self._studies:
+            raise BadQuestion("Got no image; want at least one. Add an image and ask again.")
+        self.asked.append(question)
+        if question == "break":
+            raise RuntimeError("an inner detail")
+        study = self._studies[0]
+        yield Question(question, tuple(self._studies), options.get("options"))
+        yield Triaged("breast ultrasound", 0.981, "breast_ultrasound", tuple(o.specialist for o in evidence().moed))
+        for call, told in enumerate(evidence().moed):
+            yield ToolCall(str(call), told.specialist)
+            finding = Classification(told.specialist, dict(told.probabilities))
+            yield Observation(str(call), told.specialist, finding.words(), finding, seconds=0.03)
+        yield evidence()
+        for count, word in enumerate(re.findall(r"\S+\s*", SAID)):
+            if count == WORDS_AT_ONCE and "slowly" in question:
+                yield from self._held()
+            yield TextDelta(word)
+        yield answer(study)
+
+    def _held(self) -> Iterator[Step]:
+        time.sleep(0.1)  # so that what was said is shown
+        yield TextDelta("")
+        while self._gate and not self._gate.exists():
+            time.sleep(0.05)
+            yield TextDelta("")
+
+
+class Assistant:
+    """Opens conversations of the stand-in, and keeps them by their identifier."""
+
+    def __init__(self, gate: Path | None = None) -> None:
+        self.talks: dict[str, Talk] = {}
+        self._gate = gate
+        self._numbers = itertools.count(1)
+
+    def chat(self, conversation_id: str | None = None) -> Talk:
+        """Return a known conversation, or a new one."""
+        if conversation_id in self.talks:
+            return self.talks[conversation_id]
+        talk = Talk(next(self._numbers), self._gate)
+        self.talks[talk.id] = talk
+        return talk
+
+
+def main() -> None:
+    """Serve the window over the stand-in on a free port and say where."""
+    window = app.create_app(Assistant(Path(sys.argv[1])), status=lambda: "")
+    sys.stdout.write(app.launch(window, port=None, block=False) + "\n")
+    sys.stdout.flush()
+    window.block_thread()
+
+
+if __name__ == "__main__":
+    main()

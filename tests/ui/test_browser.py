@@ -1,0 +1,202 @@
+"""The real page in a real browser, over a stand-in for the assistant; a process of its own serves it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ui import double
+from ui import phantoms
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+expect = sync_api.expect
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+TIMEOUT_MS = 60_000
+"""A busy machine draws a page slowly."""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium) -> Iterator[sync_api.Browser]:
+    """Return the machine's own browser."""
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory) -> Path:
+    """Return a file that lets held answers go on while it exists."""
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, gate) -> Iterator[str]:
+    """Serve the window on a free port and return where."""
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("cache"))}
+    command = [sys.executable, "-m", "tests.ui.double", str(gate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as served:
+        assert served.stdout
+        yield served.stdout.readline().strip()
+        served.terminate()
+
+
+@pytest.fixture
+def page(browser, address, gate) -> Iterator[sync_api.Page]:
+    """Return a fresh visitor's page; fails when it asked another machine for anything or logged an error."""
+    gate.unlink(missing_ok=True)
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
+    elsewhere, errors = [], []
+    opened.on(
+        "request",
+        lambda r: None if r.url.startswith((address, "data:", "blob:")) else elsewhere.append(r.url),
+    )
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(address)
+    opened.wait_for_selector("#ask")
+    yield opened
+    context.close()
+    assert not elsewhere
+    assert not errors
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Return a folder with a PNG without suffix, a NIfTI file, and a text that is named like a PNG."""
+    (tmp_path / "scan").write_bytes(phantoms.ultrasound())
+    (tmp_path / "head.nii").write_bytes(phantoms.volume())
+    (tmp_path / "bad.png").write_text("this is only text")
+    return tmp_path
+
+
+def drop(page: sync_api.Page, *files: Path) -> None:
+    """Give files to the page."""
+    page.set_input_files("#files input[type=file]", [str(file) for file in files])
+
+
+def ask(page: sync_api.Page, question: str, options: str = "") -> None:
+    """Ask as a person would."""
+    page.fill("#question textarea", question)
+    page.fill("#options textarea", options)
+    page.click("#ask")
+
+
+def test_first_screen_says_what_it_is_and_what_it_is_not(page):
+    expect(page.locator(".cs-notice")).to_have_text("Research use only, not a medical device.")
+    expect(page.get_by_text("specialist models and similar cases look at one medical image")).to_be_visible()
+    page.get_by_text("Where is the lesion?").click()
+    expect(page.locator("#question textarea")).to_have_value("Where is the lesion?")
+
+
+def test_an_image_is_dropped_asked_about_and_answered_with_its_evidence(page, images, gate):
+    drop(page, images / "scan")
+    expect(page.locator("#viewer img").first).to_be_visible()
+    expect(page.locator("#caption")).to_contain_text("256 × 256 pixels")
+    ask(page, "Tell slowly: <b>benign</b>? ![x](http://evil.invalid/x.png)", "benign, malignant, normal")
+    expect(page.locator("#stop")).to_be_enabled()
+    expect(page.locator("#chat")).to_contain_text("<b>benign</b>? ![x](http://evil.invalid/x.png)")
+    expect(page.locator("#chat")).to_contain_text("The image is a")
+    assert double.SAID not in page.inner_text("#chat")
+    gate.touch()
+    expect(page.locator("#chat")).to_contain_text(double.SAID)
+    expect(page.locator("#chat .cs-refer")).to_be_visible()
+    expect(page.locator("#panel .cs-refer")).to_contain_text("Refer to a human reader")
+    expect(page.locator("#panel .cs-opinion")).to_have_count(5)
+    expect(page.locator("#panel .cs-dissents")).to_have_count(1)
+    expect(page.locator("#panel tbody tr")).to_have_count(6)
+    expect(page.locator("#panel .cs-refused")).to_contain_text("paediatric chest X-ray")
+    page.locator("#panel .cs-trace summary").click()
+    expect(page.locator("#panel .cs-trace")).to_contain_text("t-0123456789")
+    expect(page.locator("#viewer img")).to_have_count(3)
+    page.locator("#overlays input").uncheck()
+    expect(page.locator("#viewer img")).to_have_count(1)
+
+
+def test_a_text_named_png_is_explained_and_the_next_question_works(page, images):
+    drop(page, images / "bad.png")
+    expect(page.locator("#chat .cs-error")).to_contain_text("bad.png")
+    expect(page.locator("#chat .cs-error")).to_contain_text("PNG, JPEG")
+    ask(page, "What is it?")
+    expect(page.locator("#chat .cs-error").last).to_contain_text("Got no image")
+    drop(page, images / "scan")
+    expect(page.locator("#viewer img").first).to_be_visible()
+    ask(page, "break")
+    expect(page.locator("#chat .cs-note")).to_contain_text("Something went wrong inside")
+    ask(page, "What is it?")
+    expect(page.locator("#panel .cs-trace")).to_be_visible()
+
+
+def test_an_answer_is_stopped_and_the_next_one_comes(page, gate):
+    page.get_by_role("button", name="Drawn ultrasound").click()
+    expect(page.locator("#viewer img").first).to_be_visible()
+    ask(page, "Tell slowly, what is it?")
+    expect(page.locator("#chat")).to_contain_text("The image is a")
+    page.click("#stop")
+    expect(page.locator("#chat .cs-note")).to_have_text("Stopped.")
+    expect(page.locator("#ask")).to_be_enabled()
+    gate.touch()
+    assert double.SAID not in page.inner_text("#chat")
+    ask(page, "And now?")
+    expect(page.locator("#chat")).to_contain_text(double.SAID)
+    page.click("#clear")
+    expect(page.locator("#chat .message-row")).to_have_count(0)
+    expect(page.locator("#viewer")).to_be_hidden()
+
+
+def test_a_volume_has_slices(page, images):
+    drop(page, images / "head.nii")
+    expect(page.locator("#caption")).to_contain_text("slice 13 of 24")
+    page.locator("#frame input[type=number]").fill("3")
+    page.locator("#frame input[type=number]").press("Enter")
+    expect(page.locator("#caption")).to_contain_text("slice 3 of 24")
+
+
+def test_several_images_are_chosen_by_name(page, images):
+    drop(page, images / "scan", images / "head.nii")
+    page.locator("#which").get_by_text("head.nii").click()
+    expect(page.locator("#caption")).to_contain_text("NIfTI")
+
+
+def test_two_visitors_see_nothing_of_each_other(page, browser, address):
+    page.get_by_role("button", name="Drawn ultrasound").click()
+    expect(page.locator("#viewer img").first).to_be_visible()
+    ask(page, "My secret question")
+    expect(page.locator("#panel .cs-trace")).to_be_visible()
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(address)
+    other.wait_for_selector("#ask")
+    assert "secret" not in other.inner_text("body")
+    ask(other, "What is it?")
+    expect(other.locator("#chat .cs-error")).to_contain_text("Got no image")
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_as_wide_as_the_window(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.get_by_role("button", name="Drawn ultrasound").click()
+    expect(page.locator("#viewer img").first).to_be_visible()
+    ask(page, "What is it?")
+    expect(page.locator("#panel .cs-trace")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert re.search("Research use only", page.inner_text("body"))

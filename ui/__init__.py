@@ -1,0 +1,1 @@
+"""The chat window: layout, wiring and rendering; it decides nothing that the Python API does not."""

@@ -1,0 +1,118 @@
+"""`consilium chat`: serve the chat window; the models are loaded while the page is already up.
+
+It answers nothing itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assistant.errors import ConsiliumError
+from specialists.core.errors import SpecialistsError
+from ui.session import Consultant, Talk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Open the chat window. Research use only, not a medical device."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; others are only let in with CONSILIUM_API_KEY as the password of "consilium"."""
+    port: int = 7860
+    """Port to listen on."""
+    model: str | None = None
+    """Generalist: a folder, a hub name, or the URL of an OpenAI-compatible server; else the built-in one."""
+    open: bool = False
+    """Open the page in the browser."""
+
+
+class Late:
+    """An assistant that is loaded in the background; whoever asks first waits for it."""
+
+    def __init__(self, load: Callable[[], Consultant]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._began: float | None = None
+        self._loaded: Consultant | None = None
+
+    def start(self) -> None:
+        """Begin to load; an error is written to the log, and loading is tried again when somebody asks."""
+        threading.Thread(target=self._first, name="load-assistant", daemon=True).start()
+
+    def status(self) -> str:
+        """Return what is being loaded, or an empty string."""
+        began = self._began
+        return "" if began is None else f"Loading the models, {time.monotonic() - began:.0f} s"
+
+    def chat(self, conversation_id: str | None = None) -> Talk:
+        """Open a conversation as soon as the assistant is there; raises what loading raised."""
+        return self._get().chat(conversation_id)
+
+    def _get(self) -> Consultant:
+        with self._lock:
+            if self._loaded is None:
+                self._began = time.monotonic()
+                try:
+                    self._loaded = self._load()
+                finally:
+                    self._began = None
+            return self._loaded
+
+    def _first(self) -> None:
+        try:
+            self._get()
+        except (ConsiliumError, SpecialistsError) as error:
+            log.error("The models could not be loaded: %s", error)
+        except Exception:  # the outermost edge of this thread
+            log.exception("The models could not be loaded")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the window until it is interrupted."""
+    import tyro
+
+    chat = tyro.cli(Chat, args=argv, prog="consilium chat")
+    with tempfile.TemporaryDirectory(prefix="consilium-") as cache:  # readable by this user only
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=cache)
+        return _serve(chat)
+
+
+def _serve(chat: Chat) -> int:
+    from ui.app import create_app, launch
+
+    late = Late(lambda: _assistant(chat.model))
+    app = create_app(late, status=late.status)
+    try:
+        address = launch(
+            app, chat.host, chat.port, key=os.environ.get("CONSILIUM_API_KEY"), block=False, browser=chat.open
+        )
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(f"Consilium is at {address}  (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    late.start()
+    app.block_thread()
+    return 0
+
+
+def _assistant(model: str | None) -> Any:
+    from assistant.assistant import Assistant
+
+    assistant = Assistant(model)
+    _ = assistant.generalist  # loaded now, not with the first question
+    return assistant
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,189 @@
+"""One visitor's conversation in the window: what was loaded, asked and answered; it knows no Gradio.
+
+It holds no logic of a consultation: it reads images, consumes the steps of `Conversation.stream`, and keeps
+what is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from assistant.errors import ConsiliumError
+from assistant.steps import Answer, Evidence, Step, TextDelta
+from specialists.core.errors import SpecialistsError
+from specialists.core.study import Study, read_study
+from ui import render
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 0.05
+"""Shortest time between two updates of a streamed text: faster ones are put together."""
+
+BROKEN = "Something went wrong inside; the log of the program says what. The conversation can go on."
+
+
+class Talk(Protocol):
+    """What the window needs of a conversation."""
+
+    @property
+    def id(self) -> str:
+        """Identifier under which it is stored."""
+        ...
+
+    def stream(self, question: str, images: Any = None, **options: Any) -> Iterator[Step]:
+        """Answer a question step by step; images None means those of earlier turns."""
+        ...
+
+
+class Consultant(Protocol):
+    """What the window needs of an assistant."""
+
+    def chat(self, conversation_id: str | None = None) -> Talk:
+        """Open a stored conversation, or a new one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a question is to be answered."""
+
+    options: tuple[str, ...] | None = None
+    collaboration: str = "auto"
+    style: str = "calibrated"
+
+
+@dataclass
+class Session:
+    """What one visitor sees; it lives in that visitor's state alone."""
+
+    conversation: str | None = None
+    studies: list[Study] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    sent: bool = False
+    """The conversation has an answer about these studies, so it keeps them itself."""
+    shown: int = 0
+    """Which study the viewer shows."""
+    history: list[render.Message] = field(default_factory=list)
+    steps: list[render.Timed] = field(default_factory=list)
+    """Steps of the latest question, with the seconds since it was sent."""
+    answer: Answer | None = None
+    about: list[Study] = field(default_factory=list)
+    """The studies that `answer` is about."""
+
+    @property
+    def study(self) -> Study | None:
+        """Return the study in the viewer."""
+        return self.studies[self.shown] if self.studies else None
+
+    @property
+    def overlaid(self) -> Answer | None:
+        """Return the answer whose findings belong on the shown study: findings are about the first one."""
+        study = self.study
+        return self.answer if study is not None and self.about and study is self.about[0] else None
+
+
+def split_options(text: str) -> tuple[str, ...] | None:
+    """Return comma-separated options, or None where the field is empty."""
+    options = tuple(part.strip() for part in text.split(",") if part.strip())
+    return options or None
+
+
+def take(session: Session, sources: Sequence[str | bytes], names: Sequence[str] = ()) -> bool:
+    """Read new images in place of the old ones; a bad one is explained and leaves all as it was.
+
+    Uploaded files are removed as soon as they are read.
+    """
+    names = list(names) or [Path(source).name if isinstance(source, str) else "image" for source in sources]
+    studies = []
+    try:
+        for name, source in zip(names, sources, strict=True):
+            try:
+                studies.append(read_study(source))
+            except SpecialistsError as error:
+                session.history += [render.image_message(name), render.error_message(error)]
+                return False
+            except Exception:
+                log.exception("an uploaded image could not be read")
+                session.history += [render.image_message(name), render.note_message(BROKEN)]
+                return False
+    finally:
+        for source in sources:
+            if isinstance(source, str):
+                with suppress(OSError):
+                    os.unlink(source)
+    if studies:
+        session.studies, session.names, session.shown, session.sent = studies, names, 0, False
+        session.answer, session.steps = None, []
+    return bool(studies)
+
+
+def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -> Iterator[bool]:
+    """Answer a question; yields whenever there is something new to show, True when the panel changed too.
+
+    Errors become a message of the conversation. Closing the iterator stops the answer.
+    """
+    session.answer, session.steps, session.about = None, [], list(session.studies)
+    images = None if session.sent else session.studies
+    session.history.append(render.question_message(text, choices.options, session.names if images else ()))
+    start = len(session.history)
+    session.history.append(render.consultation_message([], waiting=True))
+    yield True
+    try:
+        yield from _stream(consultant, session, text, images or None, choices)
+    except (SpecialistsError, ConsiliumError) as error:
+        session.history[start:] = [render.error_message(error)]
+    except Exception:
+        log.exception("a question could not be answered")
+        session.history[start:] = [render.note_message(BROKEN)]
+    yield True
+
+
+def stop(session: Session) -> None:
+    """Close what a stopped answer left open and say so."""
+    _settle(session)
+    session.history.append(render.note_message("Stopped."))
+
+
+def _settle(session: Session) -> None:
+    for index, message in enumerate(session.history):
+        if message.get("metadata", {}).get("status") == "pending":
+            session.history[index] = render.consultation_message(session.steps, waiting=False)
+
+
+def _stream(
+    consultant: Consultant, session: Session, text: str, images: list[Study] | None, choices: Choices
+) -> Iterator[bool]:
+    began = time.monotonic()
+    conversation = consultant.chat(session.conversation)
+    session.conversation = conversation.id
+    place = len(session.history) - 1  # of the message that tells the steps; the answer follows it
+    words, last = "", 0.0
+    steps = conversation.stream(
+        text, images, options=choices.options, collaboration=choices.collaboration, style=choices.style
+    )
+    for step in steps:
+        now = time.monotonic() - began
+        if isinstance(step, TextDelta):
+            words += step.text
+            if now - last < EVERY_S:
+                continue
+            last = now
+            _settle(session)
+            session.history[place + 1 :] = [render.answer_message(words)]
+            yield False
+            continue
+        session.steps.append((now, step))
+        if isinstance(step, Answer):
+            _settle(session)
+            session.answer, session.sent = step, True
+            session.history[place + 1 :] = [render.answer_message(words, step)]
+        else:
+            session.history[place] = render.consultation_message(session.steps, waiting=True)
+        yield isinstance(step, Answer | Evidence)
