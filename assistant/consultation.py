@@ -247,7 +247,8 @@ class Consultation:
         if self._scoping.made_for_it:
             return None
         if self._kind is None:
-            return "the kind of image is unknown"
+            told = self.question.studies[0].modality
+            return "the kind of image is unknown" + (f" (the file says {told})" if told else "")
         return f"no specialist is made for this kind of image ({self._kind})"
 
     def _with_notes(self, text: str, reason: str | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from instruct_data.records import OUT_OF_DOMAIN, Record, write
+from instruct_data.records import KINDS, OUT_OF_DOMAIN, Record, write
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] != "build":
-        from instruct_data.kinds import NAMES
-
         known = "usage: consilium data build --data DIR --out DIR [--evidence DIR] [--count N] [--seed N]\n"
-        sys.stdout.write(known + f"kinds of conversation: {', '.join(NAMES)}\n")
+        sys.stdout.write(known + f"kinds of conversation: {', '.join(KINDS)}\n")
         return 0 if arguments[:1] in ([], ["--help"], ["-h"]) else 2
     run(tyro.cli(Build, args=arguments[1:], prog="consilium data build"))
     return 0

@@ -75,7 +75,9 @@ class Session:
     """Steps of the latest question, with the seconds since it was sent."""
     answer: Answer | None = None
     about: list[Study] = field(default_factory=list)
-    """The studies that `answer` is about."""
+    """The studies that `answer` is about: the same list as `studies` until new ones are loaded."""
+    turn: int = 0
+    """Counts questions and stops: an answer that is no longer the present turn writes nothing more."""
 
     @property
     def study(self) -> Study | None:
@@ -129,7 +131,8 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
 
     Errors become a message of the conversation. Closing the iterator stops the answer.
     """
-    session.answer, session.steps, session.about = None, [], list(session.studies)
+    session.answer, session.steps, session.about = None, [], session.studies
+    session.turn += 1
     images = None if session.sent else session.studies
     session.history.append(render.question_message(text, choices.options, session.names if images else ()))
     start = len(session.history)
@@ -146,7 +149,8 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
 
 
 def stop(session: Session) -> None:
-    """Close what a stopped answer left open and say so."""
+    """End the present turn, close what it left open and say so."""
+    session.turn += 1
     _settle(session)
     session.history.append(render.note_message("Stopped."))
 
@@ -164,11 +168,13 @@ def _stream(
     conversation = consultant.chat(session.conversation)
     session.conversation = conversation.id
     place = len(session.history) - 1  # of the message that tells the steps; the answer follows it
-    words, last = "", 0.0
+    words, last, turn = "", 0.0, session.turn
     steps = conversation.stream(
         text, images, options=choices.options, collaboration=choices.collaboration, style=choices.style
     )
     for step in steps:
+        if session.turn != turn:
+            return
         now = time.monotonic() - began
         if isinstance(step, TextDelta):
             words += step.text
@@ -182,7 +188,7 @@ def _stream(
         session.steps.append((now, step))
         if isinstance(step, Answer):
             _settle(session)
-            session.answer, session.sent = step, True
+            session.answer, session.sent = step, session.studies is session.about
             session.history[place + 1 :] = [render.answer_message(words, step)]
         else:
             session.history[place] = render.consultation_message(session.steps, waiting=True)

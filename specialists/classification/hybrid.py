@@ -58,6 +58,8 @@ class Backbone(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, side * side, before))
         self.blocks = nn.ModuleList(TransformerBlock(before, 2 * before, config.heads, dropout_rate=0.1)
                                     for _ in range(config.blocks))
+        for block in self.blocks:
+            block.norm_cross_attn.requires_grad_(False)  # part of MONAI's block; self-attention leaves it idle
         self.norm = nn.LayerNorm(before)
         self.weigh = nn.Linear(before, 1)
 

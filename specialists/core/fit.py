@@ -72,7 +72,7 @@ def fit(model: nn.Module, pixels: np.ndarray, targets: np.ndarray, loss: Loss, c
             total += float(value.detach())
         if on_epoch is not None:
             on_epoch(epoch, total / steps)
-    return accelerator.unwrap_model(model).float().eval()
+    return accelerator.unwrap_model(model, keep_fp32_wrapper=False).float().eval()
 
 
 def augment(images: Tensor, targets: Tensor, flip_vertical: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:

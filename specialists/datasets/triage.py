@@ -88,11 +88,14 @@ def _alone(cut: np.ndarray, part: float, random: np.random.Generator) -> np.ndar
     Stains are varied as Beer and Lambert say: what a channel lets pass is the light to the power of the dye.
     """
     pixels = cut.astype(np.float32) + 1
-    lightest = pixels.reshape(-1, 3)[np.argsort(pixels.sum(axis=-1), axis=None)[-max(1, pixels[..., 0].size // 10):]]
-    passed = np.clip(pixels / np.median(lightest, axis=0), 0, 1.1) ** random.uniform((0.6, 0.8, 0.8), (2.5, 3.0, 7.0))
+    by_light = pixels.reshape(-1, 3)[np.argsort(pixels.sum(axis=-1), axis=None)]
+    passed = np.clip(pixels / np.median(by_light[-max(1, len(by_light) // 10):], axis=0), 0, 1.1)
+    passed = passed ** random.uniform((0.6, 0.8, 0.8), (2.5, 3.0, 7.0))
     y, x = np.mgrid[-1:1:1j * cut.shape[0], -1:1:1j * cut.shape[1]]
-    inside = np.clip((1.08 * part - np.hypot(x, y)) / 0.1 + 0.5, 0, 1)[..., None] if random.random() < 0.7 else 1.0
-    light = np.array([255, 250, random.choice([110, 180, 245])]) * random.uniform(0.75, 1.05) * random.uniform(0.9, 1, 3)
+    near = np.clip((1.08 * part - np.hypot(x, y)) / 0.1 + 0.5, 0, 1)[..., None]
+    inside = near if random.random() < 0.7 else np.ones_like(near)
+    light = np.array([255, 250, random.choice([110, 180, 245])]) * random.uniform(0.9, 1, 3)
+    light = light * random.uniform(0.75, 1.05)
     mixed = light * (passed * inside + 1 - inside) + random.normal(0, 3, cut.shape)
     picture = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
     return np.asarray(picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.012) * len(cut))))

@@ -123,3 +123,14 @@ def test_sets_out_of_domain_are_refused(world: Path, tmp_path: Path) -> None:
 def test_unknown_verb_says_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["paint"]) == 2
     assert "lora" in capsys.readouterr().out
+
+
+def test_the_whole_recipe_runs_in_miniature(world: Path, tmp_path: Path) -> None:
+    """All stages on drawn images, by the one documented command."""
+    command = ["nano", "--data", str(world / "data"), "--evidence", str(world / "evidence"), "--out", str(tmp_path),
+               "--vision-epochs", "1", "--weighing", "64", "--instructions", "32"]
+    assert main(command) == 0
+    card = json.loads((tmp_path / "nano" / "card.json").read_text())
+    assert {row["set"] for row in card["data"]} == {"brain_tumor_mri", "busi_breast_ultrasound"}
+    reply = LocalGeneralist(tmp_path / "nano", device="cpu").invoke("Hello", max_tokens=2)
+    assert isinstance(reply.content, str)

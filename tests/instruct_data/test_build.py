@@ -10,9 +10,9 @@ from assistant import template
 from assistant.generalist.boxes import JsonThousandths
 from instruct_data.__main__ import main
 from instruct_data.items import Library, gather
-from instruct_data.kinds import NAMES
-from instruct_data.mix import KINDS, build
-from instruct_data.records import OUT_OF_DOMAIN, read
+from instruct_data.mix import KINDS as SHARES
+from instruct_data.mix import build
+from instruct_data.records import KINDS, OUT_OF_DOMAIN, read
 from specialists.core.errors import BadData
 from tests.drawn import data_folder, evidence_folder
 
@@ -31,7 +31,7 @@ def test_same_seed_gives_the_same_records(library: Library) -> None:
 
 def test_every_kind_is_made_and_ends_with_an_answer(library: Library) -> None:
     records = list(build(library, 400, 0))
-    assert {r.kind for r in records} == set(KINDS) == set(NAMES)
+    assert {r.kind for r in records} == set(SHARES) == set(KINDS)
     for record in records:
         last = record.messages[-1]
         assert last["role"] == "assistant"

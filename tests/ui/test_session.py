@@ -113,6 +113,29 @@ def test_stopping_closes_the_spinner_and_says_so():
     assert state.answer is not None
 
 
+def test_a_stopped_answer_writes_nothing_more():
+    state = loaded()
+    running = session.ask(double.Assistant(), state, "What is it?", Choices())
+    for _ in range(4):
+        next(running)
+    session.stop(state)
+    list(running)
+    assert "Stopped" in state.history[-1]["content"]
+    assert state.answer is None
+
+
+def test_an_image_that_comes_during_an_answer_is_sent_with_the_next_question():
+    state = loaded()
+    running = session.ask(double.Assistant(), state, "What is it?", Choices())
+    for _ in range(4):
+        next(running)
+    session.take(state, [phantoms.brain_slice()])
+    list(running)
+    assert state.answer is not None
+    assert state.overlaid is None
+    assert not state.sent
+
+
 def test_findings_are_about_the_first_image():
     state = Session(studies=[read_study(phantoms.ultrasound()), read_study(phantoms.brain_slice())], names=["a", "b"])
     asked(double.Assistant(), state)
