@@ -16,6 +16,7 @@ from assistant import agent, template, tools
 from assistant.collaboration import moed, rad
 from assistant.collaboration.arbiter import Arbiter
 from assistant.collaboration.evidence import assemble, match
+from assistant.collaboration.look import own_looks
 from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
 from assistant.errors import BadReply, ToolsUnsupported
 from assistant.generalist.generalist import Generalist
@@ -26,6 +27,7 @@ from assistant.steps import (
     Declined,
     Evidence,
     Observation,
+    Opinion,
     Question,
     Step,
     TextDelta,
@@ -79,6 +81,7 @@ class Consultation:
         self._shown = None if self.question.options is None else shown(self.question, self.seed)
         self._results: dict[str, Result] = {}
         self._declined: list[Declined] = []
+        self._look: Opinion | None = None
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps of the question, the answer last."""
@@ -102,6 +105,7 @@ class Consultation:
         elif self.question.collaboration == "auto":
             yield from (step for step in self._loop() if not isinstance(step, TextDelta))
         evidence = self._evidence()
+        self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
         alone = self._score("alone", options, None)
         decided = self._score("decision", options, evidence) if evidence != Evidence() else alone
         grounds = bool(evidence.moed or evidence.rad)
@@ -123,7 +127,7 @@ class Consultation:
     def _score(self, purpose: str, options: Sequence[str], evidence: Evidence | None) -> dict[str, float]:
         """Return the generalist's probabilities over the options."""
         messages = template.decision(self.question.text, self._urls, options, evidence=evidence,
-                                     style=self.question.style, kind=self._kind)
+                                     style=self.question.style, kind=self._kind, look=self._look)
         letters = template.letters(len(options))
         scores = self.generalist.score(messages, letters)
         shares = [math.exp(scores[letter]) for letter in letters]

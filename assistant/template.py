@@ -1,8 +1,8 @@
 """Steps to prompt text: the same code for training and for serving.
 
 Messages are plain dicts in OpenAI's form; how a model family writes them as tokens is its chat template's business.
-Departure from GSCo's published prompt: options carry letters and the decision is a letter, because a small
-generalist that answers in label text is deaf to evidence on diseases it was not taught (docs/log.md).
+Departure from GSCo's published prompt: options carry letters wherever they are named and the decision is a letter,
+because a small generalist that answers in label text is deaf to evidence on diseases it was not taught (docs/log.md).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from string import Template
 from typing import Any
@@ -60,15 +61,19 @@ def png_url(study: Study, size: int = 448) -> str:
 
 
 def decision(question: str, images: Sequence[str], options: Sequence[str], *, evidence: Evidence | None,
-             style: Style = "calibrated", kind: str | None = None) -> list[Message]:
+             style: Style = "calibrated", kind: str | None = None, look: Opinion | None = None) -> list[Message]:
     """Return the prompt whose next token is the letter of an option.
 
-    `options` stand in the order shown; score the result with `letters(len(options))`.
+    `options` stand in the order shown; score the result with `letters(len(options))`. `look` is the generalist's own
+    opinion in words; it stands before those of specialists.
     """
     kind = kind or "medical"
+    if look is not None:
+        evidence = replace(evidence or Evidence(), moed=(look, *(evidence.moed if evidence else ())))
     if style == "published":
+        named = {o: f"{x} {o}" for x, o in zip(letters(len(options)), options, strict=True)}
         text = PUBLISHED.substitute(kind=kind, options=_quoted(options), question=question,
-                                    rad=_published_rad(evidence), moed=_published_moed(evidence))
+                                    rad=_published_rad(evidence, named), moed=_published_moed(evidence, named))
     else:
         listed = "\n".join(f"{x} {o}" for x, o in zip(letters(len(options)), options, strict=True))
         text = CALIBRATED.substitute(kind=kind, options=listed, question=question,
@@ -90,6 +95,16 @@ def opening(question: str, images: Sequence[str], *, options: Sequence[str] | No
         written = _published_open(evidence) if style == "published" else _named(evidence)
         lines += [written] if written else []
     return [{"role": "system", "content": SYSTEM.template}, *history, _user(images, "\n".join([*lines, question]))]
+
+
+def look(images: Sequence[str], kind: str | None) -> list[Message]:
+    """Return the prompt for the generalist's own look at the image: no options, no evidence."""
+    return opening("What is the diagnosis?", images, kind=kind)
+
+
+def looked(label: str, kind: str | None) -> str:
+    """Return the reply to `look` that names a label; the generalist's shares of labels are scored with it."""
+    return f"This is a {kind or 'medical'} image. Most likely {label}."
 
 
 def observation(finding: Finding, validated: Mapping[str, float] | None = None) -> str:
@@ -144,20 +159,22 @@ def _quoted(options: Sequence[str]) -> str:
     return ", ".join(f'"{x} {o}"' for x, o in zip(letters(len(options)), options, strict=True))
 
 
-def _published_rad(evidence: Evidence | None) -> str:
+def _published_rad(evidence: Evidence | None, named: Mapping[str, str]) -> str:
     if evidence is None or not evidence.rad:
         return ""
-    return f" The diagnoses of the most similar cases are: {', '.join(c.label for c in evidence.rad)}."
+    labels = ", ".join(named.get(c.label, c.label) for c in evidence.rad)
+    return f" The diagnoses of the most similar cases are: {labels}."
 
 
-def _published_moed(evidence: Evidence | None) -> str:
+def _published_moed(evidence: Evidence | None, named: Mapping[str, str]) -> str:
     if evidence is None or not evidence.moed:
         return ""
-    return f" The diagnoses of the specialist models are: {', '.join(o.label for o in evidence.moed)}."
+    labels = ", ".join(named.get(o.label, o.label) for o in evidence.moed)
+    return f" The diagnoses of the specialist models are: {labels}."
 
 
 def _published_open(evidence: Evidence) -> str:
-    return (_published_rad(evidence) + _published_moed(evidence)).strip()
+    return (_published_rad(evidence, {}) + _published_moed(evidence, {})).strip()
 
 
 def _percentages(probabilities: Mapping[str, float], names: Mapping[str, str]) -> str:

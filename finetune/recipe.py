@@ -1,6 +1,6 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
-tokenizer -> vision tower -> weighing evidence without images -> instruction. Evidence is out of fold
+tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking. Evidence is out of fold
 (`consilium specialists train --zoo` writes it). About an hour and a half on two cores.
 """
 
@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import f1_score
 
+from assistant import template
+from assistant.generalist.local import LocalGeneralist
 from finetune import full
 from finetune.config import TuneConfig
 from finetune.data import Images
@@ -25,8 +28,9 @@ from finetune.model import open_checkpoint
 from finetune.nano import NanoConfig, make_model, make_tokenizer, save
 from finetune.vision import VisionConfig, teach
 from instruct_data.items import Library, gather
-from instruct_data.mix import build
+from instruct_data.mix import LOOKING, build
 from instruct_data.records import read, write
+from specialists.core.study import read_study
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +58,9 @@ class Nano:
     weighing: int = 28000
     """Conversations of the stage without images."""
     instructions: int = 50000
-    """Conversations of the last stage."""
+    """Conversations of all kinds."""
+    looking: int = 34000
+    """Conversations of the last stage, half of them looks at the image alone."""
 
 
 def run(config: Nano) -> None:
@@ -68,8 +74,14 @@ def run(config: Nano) -> None:
     first = TuneConfig(model=config.out / "seeing", data=config.out / "weighing", images=config.data,
                        out=config.out / "weighed", vision_rate=0, learning_rate=1.5e-3, batch=64)
     full.run(first)
-    full.run(replace(first, model=first.out, data=config.out / "instructions", out=config.out / "nano", vision_rate=1,
-                     mergers_only=True, learning_rate=1e-3, batch=32, seed=3))
+    write(build(library, config.looking, 4, shares=LOOKING), config.out / "looking" / "records.jsonl")
+    second = replace(first, model=first.out, data=config.out / "instructions", out=config.out / "instructed",
+                     vision_rate=1, mergers_only=True, learning_rate=1e-3, batch=32, seed=3)
+    full.run(second)
+    full.run(replace(second, model=second.out, data=config.out / "looking", out=config.out / "nano", vision_rate=0.5,
+                     learning_rate=8e-4, seed=4))
+    told = validate_look(config.out / "nano", gather(config.data, split="val"))
+    LOG.info("look on validation: %s", told)
     write_card(config.out / "nano", library, counts, round(time.perf_counter() - started))
 
 
@@ -92,6 +104,26 @@ def see(model: Path, data: Path, out: Path, config: VisionConfig, most: int = 10
     counts = teach(net, pixels, [(i.sample.dataset, i.label if i.labels else i.kind) for i in items], config)
     save(net, tokenizer, out)
     return counts
+
+
+def validate_look(folder: Path, library: Library) -> dict[str, float]:
+    """Measure on validation images which labels the checkpoint names rightly; write the F1 of each to consilium.json.
+
+    A label of several sets gets its lowest F1.
+    """
+    generalist, record = LocalGeneralist(folder, device="cpu"), {}
+    for items in (of_set for of_set in library.by_set.values() if of_set[0].labels):
+        labels = list(items[0].labels)
+        urls = [[template.png_url(read_study(i.sample.path))] for i in items]
+        replies = [template.looked(label, items[0].kind) for label in labels]
+        scores = generalist.score_many([template.look(u, items[0].kind) for u in urls], [replies] * len(items))
+        said = [labels[int(np.argmax([s[r] for r in replies]))] for s in scores]
+        found = f1_score([i.label for i in items], said, labels=labels, average=None, zero_division=0)
+        for label, f1 in zip(labels, found, strict=True):
+            record[label] = round(min(record.get(label, 1.0), float(f1)), 3)
+    told = json.loads((folder / "consilium.json").read_text())
+    (folder / "consilium.json").write_text(json.dumps({**told, "look": record}, indent=1, ensure_ascii=False) + "\n")
+    return record
 
 
 def write_card(folder: Path, library: Library, images: dict[str, int], seconds: int) -> None:

@@ -13,7 +13,8 @@ from specialists.core.errors import BadData
 OUT_OF_DOMAIN = frozenset({"head_ct_hemorrhage", "wbc_segmentation", "nih_chestxray8_subset"})
 """Sets that the generalist never sees in any stage: they tell how it copes with what it was not taught."""
 
-KINDS = ("diagnosis", "evidence", "findings", "grounding", "image_kind", "imagined", "refusal", "tool_use", "weighing")
+KINDS = ("diagnosis", "evidence", "findings", "grounding", "image_kind", "imagined", "looking", "refusal",
+         "tool_use", "weighing")
 """Kinds of conversation; `mix` says how much of each. "weighing" is evidence without the image."""
 
 

@@ -26,7 +26,7 @@ HEAD = """<div class="cs-head"><h1>Consilium</h1>
 image and answer together.</p>
 <p class="cs-notice">Research use only, not a medical device.</p></div>"""
 EMPTY_HEIGHT = 340
-EMPTY = "Drop an image on the left, or try a drawn one, and ask."
+EMPTY = "Drop an image, or try a drawn one, and ask."
 QUESTIONS = (
     "What kind of image is this?",
     "What is the diagnosis?",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from assistant import template
 from assistant.collaboration.arbiter import Arbiter, Judged
+from assistant.collaboration.look import own_looks
 from assistant.evaluation.cases import BATCH, QUESTION, CaseEvidence, Domain, cycle
 from assistant.steps import Case, Evidence, Opinion, Style
 from specialists.core.study import read_study
@@ -68,10 +69,11 @@ def shown(arm: str, evidence: Evidence) -> tuple[Evidence | None, Style]:
     return evidence, "published" if arm == "gsco_published" else "calibrated"
 
 
-def prompt(case: CaseEvidence, url: str, arm: str, kind: str, question: str = QUESTION) -> Prompt:
+def prompt(case: CaseEvidence, url: str, arm: str, kind: str, question: str = QUESTION, look: Opinion | None = None
+           ) -> Prompt:
     """Return the messages of a generalist's arm, and the letters of the options."""
     evidence, style = shown(arm, case.evidence)
-    messages = template.decision(question, [url], case.options, evidence=evidence, style=style, kind=kind)
+    messages = template.decision(question, [url], case.options, evidence=evidence, style=style, kind=kind, look=look)
     return messages, template.letters(len(case.options))
 
 
@@ -83,7 +85,9 @@ def ask(cases: Sequence[CaseEvidence], domain: Domain, generalist: Scores, view:
     for start in range(0, len(cases), BATCH):
         places = range(start, min(start + BATCH, len(cases)))
         urls = {place: view(place) for place in places}
-        asked = [(place, arm, prompt(cases[place], urls[place], arm, domain.kind, question))
+        seen = own_looks(generalist, [[urls[p]] for p in places], domain.kind, [cases[p].options for p in places])
+        looks = dict(zip(places, seen, strict=True))
+        asked = [(place, arm, prompt(cases[place], urls[place], arm, domain.kind, question, looks[place]))
                  for place in places for arm in arms]
         for (place, arm, _), scored in zip(asked, _score(generalist, [p for *_, p in asked]), strict=True):
             result[arm][place] = _over_labels(scored, cases[place].options, column)

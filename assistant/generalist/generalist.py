@@ -41,6 +41,11 @@ class Generalist(BaseChatModel):
         """Return what identifies the weights: model, sha256 or url, adapter."""
 
     @property
+    def look_record(self) -> Mapping[str, float]:
+        """Validated F1 (0..1) of the labels that it names in words; empty when its look needs no asking."""
+        return {}
+
+    @property
     def boxes(self) -> BoxCodec:
         """How this model family writes boxes."""
         return UNIT_1000

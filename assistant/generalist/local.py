@@ -83,7 +83,7 @@ class LocalGeneralist(Generalist):
     _lock: Any = PrivateAttr(default_factory=threading.RLock)
     _revision: dict[str, Any] | None = PrivateAttr(default=None)
     _codec: BoxCodec | None = PrivateAttr(default=None)
-    _side: int | None = PrivateAttr(default=None)
+    _told: dict[str, Any] | None = PrivateAttr(default=None)
 
     def __init__(self, path: str | Path, *, adapter: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(**{"path": str(path), "adapter": str(adapter) if adapter else None, **kwargs})
@@ -251,10 +251,19 @@ class LocalGeneralist(Generalist):
 
     def _squared(self, image: Image.Image) -> Image.Image:
         """Return the image as the checkpoint was taught to see it: a square where its consilium.json names a side."""
-        if self._side is None:
-            told = Path(self.path) / "consilium.json"
-            self._side = int(json.loads(told.read_text())["square"]) if told.is_file() else 0
-        return Image.fromarray(to_square(image, self._side)) if self._side else image
+        side = int(self._habits().get("square", 0))
+        return Image.fromarray(to_square(image, side)) if side else image
+
+    @property
+    def look_record(self) -> Mapping[str, float]:
+        """Validated F1 (0..1) of the labels that it names in words, as its consilium.json states."""
+        return dict(self._habits().get("look", {}))
+
+    def _habits(self) -> dict[str, Any]:
+        if self._told is None:
+            file = Path(self.path) / "consilium.json"
+            self._told = json.loads(file.read_text()) if file.is_file() else {}
+        return self._told
 
     def _batch(self, rows: Sequence[Row]) -> Row:
         """Return rows as one batch on the model's device, padded on the left, images one after the other."""

@@ -26,6 +26,8 @@ from specialists.core.inputs import to_input
 from specialists.core.scope import UNKNOWN, Scope, distance, from_tensors, to_tensors, too_far
 from specialists.core.study import Study
 
+EVEN = 6
+"""An image whose gray values (of 256) differ by less shows nothing: triage calls it unknown."""
 Answer = Classification | Masks | Refusal
 
 
@@ -127,6 +129,7 @@ class Specialist:
         probabilities = softmax(logits / float(self.card.calibration.get("temperature", 1.0)))
         named = {name: float(p) for name, p in zip(self.card.label_names, probabilities, strict=True)}
         if self.card.task == "triage":
+            outside = outside or int(np.ptp(study.rgb())) < EVEN
             zeros = dict.fromkeys(named, 0.0)
             named = {**zeros, UNKNOWN: 1.0} if outside else {**named, UNKNOWN: named.get(UNKNOWN, 0.0)}
         return Classification(self.card.name, named)
@@ -152,7 +155,8 @@ class Specialist:
 
 def save_weights(model: torch.nn.Module, scope: Scope | None, path: Path) -> dict[str, str | int]:
     """Write a network in half precision with its scope; return the card's `weights` object."""
-    tensors = {f"model.{name}": value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value.detach().cpu().contiguous().numpy()  # safetensors drops strides without a word
+               for name, value in model.state_dict().items()}
     halves = {name: value.astype(np.float16) if value.dtype.kind == "f" else value
               for name, value in tensors.items()}
     data = save_tensors({**halves, **(to_tensors(scope) if scope else {})})

@@ -128,8 +128,10 @@ def test_unknown_verb_says_what_exists(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_whole_recipe_runs_in_miniature(world: Path, tmp_path: Path) -> None:
     """All stages on drawn images, by the one documented command."""
     command = ["nano", "--data", str(world / "data"), "--evidence", str(world / "evidence"), "--out", str(tmp_path),
-               "--vision-epochs", "1", "--weighing", "64", "--instructions", "32"]
+               "--vision-epochs", "1", "--weighing", "64", "--instructions", "32", "--looking", "32"]
     assert main(command) == 0
+    assert set(json.loads((tmp_path / "nano" / "consilium.json").read_text())["look"]) == {
+        "glioma", "no tumour", "benign", "malignant"}
     card = json.loads((tmp_path / "nano" / "card.json").read_text())
     assert {row["set"] for row in card["data"]} == {"brain_tumor_mri", "busi_breast_ultrasound"}
     reply = LocalGeneralist(tmp_path / "nano", device="cpu").invoke("Hello", max_tokens=2)

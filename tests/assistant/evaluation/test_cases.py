@@ -138,7 +138,9 @@ def test_published_prompt_names_what_the_calibrated_one_says(world):
     cases, _ = collect(read_set(world.data / "stones_a", ["test"])[:1], open_domain("stones"))
     case = cases[0]
     prompt = template.decision("?", [], case.options, evidence=case.evidence, style="published")
-    assert ", ".join(o.label for o in case.evidence.moed) in prompt[0]["content"][0]["text"]
+    letters = dict(zip(case.options, template.letters(len(case.options)), strict=True))
+    named = ", ".join(f"{letters[o.label]} {o.label}" for o in case.evidence.moed)
+    assert named in prompt[0]["content"][0]["text"]
 
 
 def test_options_stand_in_the_order_that_the_assistant_shows(world):

@@ -131,3 +131,11 @@ def test_a_config_that_does_not_fit(tmp_path):
         Specialist(replace(card, config={"depth": 3}), tmp_path)
     with pytest.raises(MissingWeights, match="do not fit"):
         Specialist(replace(card, config={**card.config, "labels": 7}), tmp_path)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_triage_calls_an_even_image_unknown(tmp_path, value):
+    triage = Specialist(specialist_files(tmp_path, "triage", task="triage"), tmp_path)
+    finding = triage.predict(read_study(np.full((30, 40, 3), value, dtype=np.uint8)))
+    assert isinstance(finding, Classification)
+    assert finding.probabilities["unknown"] == 1
