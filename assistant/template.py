@@ -65,11 +65,11 @@ def decision(question: str, images: Sequence[str], options: Sequence[str], *, ev
     """Return the prompt whose next token is the letter of an option.
 
     `options` stand in the order shown; score the result with `letters(len(options))`. `look` is the generalist's own
-    opinion in words; it stands before those of specialists.
+    opinion in words; it stands in for specialists where none spoke (beside them it cost a point on validation).
     """
     kind = kind or "medical"
-    if look is not None:
-        evidence = replace(evidence or Evidence(), moed=(look, *(evidence.moed if evidence else ())))
+    if look is not None and not (evidence and evidence.moed):
+        evidence = replace(evidence or Evidence(), moed=(look,))
     if style == "published":
         named = {o: f"{x} {o}" for x, o in zip(letters(len(options)), options, strict=True)}
         text = PUBLISHED.substitute(kind=kind, options=_quoted(options), question=question,

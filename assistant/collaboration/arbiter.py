@@ -194,8 +194,8 @@ def fit_temperature(distributions: Sequence[Mapping[str, float]], truths: Sequen
 def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8) -> Arbiter:
     """Fit all on judged cases: weights, then temperatures, then the threshold to refer.
 
-    The threshold is the least confidence at which the answers kept are right in `kept_accuracy` of cases; the
-    default stays when no threshold gets there. `decided` of a case is needed for all but the weights.
+    The threshold is the least confidence at which the answers kept are right in `kept_accuracy` of cases, and never
+    under a half: what is more likely wrong than right goes to a human. The default stays when none gets there. `decided` of a case is needed for all but the weights.
     """
     arbiter = Arbiter(weights=fit(cases))
     alone = _temperature_where([(c, c.alone) for c in cases], [True] * len(cases), 1.0)
@@ -210,7 +210,7 @@ def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8) -> Arbit
     arbiter = Arbiter(arbiter.weights, temperatures)
     confident = [arbiter.confidence(d, x) for (_, d), x in zip(decided, conflicts, strict=True)]
     right = [_best(d) == c.truth for c, d in decided]
-    threshold = _threshold(confident, right, kept_accuracy, arbiter.refer_under)
+    threshold = max(0.5, _threshold(confident, right, kept_accuracy, arbiter.refer_under))
     return Arbiter(arbiter.weights, temperatures, threshold)
 
 
