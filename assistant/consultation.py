@@ -7,6 +7,7 @@ It chooses who is asked and puts the parts in order. What specialists, cases and
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -140,14 +141,25 @@ class Consultation:
     # 2) an open question: free text, alone, with all evidence, or after tools
 
     def _write(self) -> Iterator[Step]:
+        if self.generalist.taught_kinds and self._scoping.triaged.kind not in self.generalist.taught_kinds:
+            yield from self._cannot_tell()
+            return
         said: list[str] = []
         told: Evidence | None = None
+        unsupported = None
         for step in self._loop() if self.question.collaboration == "auto" else self._free():
             if isinstance(step, TextDelta):
                 said.append(step.text)
                 if told != (told := self._evidence()):
                     yield told
+                if self.generalist.taught_kinds:
+                    continue  # a small generalist's counts are made true before anybody reads them
             yield step
+        if self.generalist.taught_kinds and said:
+            text, supported = template.recounted("".join(said), self._evidence())
+            unsupported = None if supported else "no specialist and no similar case says the same"
+            said = [text]
+            yield from (TextDelta(piece) for piece in re.findall(r"\S+\s*", text))
         evidence = self._evidence()
         if told != evidence:
             yield evidence
@@ -155,7 +167,7 @@ class Consultation:
         if not written.strip():
             said.append(EMPTY)
             yield TextDelta(EMPTY)
-        reason = self._out_of_scope()
+        reason = self._out_of_scope() or unsupported
         notes = self._with_notes("", reason)
         if notes:
             said.append(f"\n\n{notes}")
@@ -164,6 +176,18 @@ class Consultation:
         answer = Answer(text="".join(said), label=None, confidence=None, refer=reason is not None,
                         refer_reason=reason, kind=self._scoping.triaged.kind)
         yield self._finished(answer, evidence, boxes)
+
+    def _cannot_tell(self) -> Iterator[Step]:
+        """Say that the generalist was not taught this kind of image, instead of inventing a finding."""
+        evidence = self._evidence()
+        yield evidence
+        seen = f"This looks like {self._kind}. " if self._kind else ""
+        reason = self._out_of_scope()
+        text = self._with_notes(f"{seen}I was not taught this kind of image and cannot tell more.", reason)
+        yield TextDelta(text)
+        answer = Answer(text=text, label=None, confidence=None, refer=True, kind=self._scoping.triaged.kind,
+                        refer_reason=reason or "the generalist was not taught this kind of image")
+        yield self._finished(answer, evidence, ())
 
     def _free(self) -> Iterator[Step]:
         """Write one text; a full collaboration puts its evidence before it."""

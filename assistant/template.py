@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -138,6 +139,26 @@ def sentence(label: str, probability: float | None, evidence: Evidence, kind: st
     if evidence.conflict:
         parts.append("The evidence points elsewhere than the image alone.")
     return " ".join(parts)
+
+
+COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases carry this label)\.")
+NAMED = re.compile(r"Most likely ([^.]+)\.")
+
+
+def recounted(text: str, evidence: Evidence) -> tuple[str, bool]:
+    """Return a written answer with its counts of the evidence made true, and whether any evidence supports it.
+
+    A generalist writes how many specialists and cases agree; what it counted is not taken on trust.
+    """
+    named = NAMED.search(text)
+    plain = COUNT.sub("", text).strip()
+    if named is None or not (evidence.moed or evidence.rad):
+        return plain, True
+    votes = [o.label for o in evidence.moed], [c.label for c in evidence.rad]
+    agree = [sum(x.lower() == named[1].lower() for x in labels) for labels in votes]
+    said = [f"{n} of {len(labels)} {words}." for n, labels, words in zip(
+        agree, votes, ("specialists say the same", "similar cases carry this label"), strict=True) if labels]
+    return " ".join([plain, *said]), any(agree)
 
 
 def _user(images: Sequence[str], text: str) -> Message:

@@ -122,7 +122,8 @@ def validate_look(folder: Path, library: Library) -> dict[str, float]:
         for label, f1 in zip(labels, found, strict=True):
             record[label] = round(min(record.get(label, 1.0), float(f1)), 3)
     told = json.loads((folder / "consilium.json").read_text())
-    (folder / "consilium.json").write_text(json.dumps({**told, "look": record}, indent=1, ensure_ascii=False) + "\n")
+    told |= {"kinds": sorted({i.kind for i in library.items}), "look": record}
+    (folder / "consilium.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return record
 
 

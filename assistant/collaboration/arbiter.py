@@ -195,7 +195,8 @@ def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8) -> Arbit
     """Fit all on judged cases: weights, then temperatures, then the threshold to refer.
 
     The threshold is the least confidence at which the answers kept are right in `kept_accuracy` of cases, and never
-    under a half: what is more likely wrong than right goes to a human. The default stays when none gets there. `decided` of a case is needed for all but the weights.
+    under a half: what is more likely wrong than right goes to a human. The default stays when none gets there.
+    `decided` of a case is needed for all but the weights.
     """
     arbiter = Arbiter(weights=fit(cases))
     alone = _temperature_where([(c, c.alone) for c in cases], [True] * len(cases), 1.0)

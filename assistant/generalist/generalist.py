@@ -46,6 +46,11 @@ class Generalist(BaseChatModel):
         return {}
 
     @property
+    def taught_kinds(self) -> frozenset[str]:
+        """Kinds of image that it was taught, when it knows no others; empty for a generalist of wide knowledge."""
+        return frozenset()
+
+    @property
     def boxes(self) -> BoxCodec:
         """How this model family writes boxes."""
         return UNIT_1000

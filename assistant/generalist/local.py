@@ -259,6 +259,11 @@ class LocalGeneralist(Generalist):
         """Validated F1 (0..1) of the labels that it names in words, as its consilium.json states."""
         return dict(self._habits().get("look", {}))
 
+    @property
+    def taught_kinds(self) -> frozenset[str]:
+        """Kinds of image that it was taught, as its consilium.json states."""
+        return frozenset(self._habits().get("kinds", ()))
+
     def _habits(self) -> dict[str, Any]:
         if self._told is None:
             file = Path(self.path) / "consilium.json"

@@ -10,6 +10,7 @@ import pytest
 
 from assistant import template
 from assistant.collaboration.look import own_looks
+from assistant.steps import Case, Evidence, Opinion
 
 
 class Seer:
@@ -41,3 +42,16 @@ def test_what_was_never_validated_is_not_asked() -> None:
     assert own_looks(seer, [["url"]], "brain MRI", [["yes", "no"]]) == [None]
     assert own_looks(object(), [["url"]], "brain MRI", [["glioma", "meningioma"]]) == [None]
     assert seer.asked == []
+
+
+def test_counts_of_the_evidence_are_made_true() -> None:
+    evidence = Evidence(moed=(Opinion("a", "glioma", {"glioma": 1.0}, {}), Opinion("b", "normal", {"normal": 1.0}, {})),
+                        rad=(Case("c", "glioma", 0.9, "s"),))
+    said = ("This is a brain MRI image. Most likely glioma. 2 of 2 specialists say the same. "
+            "9 of 9 similar cases carry this label.")
+    text, supported = template.recounted(said, evidence)
+    assert text == ("This is a brain MRI image. Most likely glioma. 1 of 2 specialists say the same. "
+                    "1 of 1 similar cases carry this label.")
+    assert supported
+    assert template.recounted("Most likely cyst. 2 of 2 specialists say the same.", evidence)[1] is False
+    assert template.recounted("2 of 3 specialists say the same. Hello.", Evidence()) == ("Hello.", True)
