@@ -208,6 +208,8 @@ class Consultation:
         collaboration.results = self._results
         try:
             yield from self._noted(agent.run(self.generalist, offered, collaboration))
+            if self.generalist.taught_kinds:
+                yield from self._rest_of_the_panel()
         except ToolsUnsupported as error:
             reason = f"{error} Every specialist in scope was asked instead."
             self._declined.append(Declined("generalist", reason))
@@ -216,6 +218,14 @@ class Consultation:
                 prompt = self._opening(self._evidence())
                 last = agent.Collaboration(lambda: (prompt, ()), 1, self._seen)
                 yield from agent.run(self.generalist, (), last)
+
+    def _rest_of_the_panel(self) -> Iterator[Step]:
+        """Hear the others too once one specialist was asked: a small generalist asks the same one again and again."""
+        asked = {r.finding.specialist for r in self._results.values() if r.finding is not None}
+        for name in self._scoping.triaged.in_scope if asked else ():
+            if name not in asked:
+                finding, seconds = moed.ask(name, self.question.studies[0])
+                yield from self._observe(name, {}, Result(finding=finding, seconds=seconds))
 
     def _noted(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Keep what tools were asked and answered; part the texts of two rounds by an empty line."""

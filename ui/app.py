@@ -218,7 +218,7 @@ def _settings() -> dict[str, Any]:
                 ("All specialists and similar cases", "full"),
                 ("The image alone", "none"),
             ],
-            value="auto",
+            value="full",
             label="Collaboration",
             elem_id="collaboration",
         )

@@ -55,7 +55,7 @@ class Choices:
     """How a question is to be answered."""
 
     options: tuple[str, ...] | None = None
-    collaboration: str = "auto"
+    collaboration: str = "full"
     style: str = "calibrated"
 
 

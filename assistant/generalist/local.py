@@ -265,10 +265,11 @@ class LocalGeneralist(Generalist):
         return frozenset(self._habits().get("kinds", ()))
 
     def _habits(self) -> dict[str, Any]:
-        if self._told is None:
+        told = self._told
+        if told is None:
             file = Path(self.path) / "consilium.json"
-            self._told = json.loads(file.read_text()) if file.is_file() else {}
-        return self._told
+            told = self._told = dict(json.loads(file.read_text())) if file.is_file() else {}
+        return told
 
     def _batch(self, rows: Sequence[Row]) -> Row:
         """Return rows as one batch on the model's device, padded on the left, images one after the other."""
