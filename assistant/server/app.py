@@ -301,7 +301,7 @@ def _fault(fault: Exception) -> tuple[int, dict[str, Any]]:
 def _answer_errors(app: FastAPI) -> None:
     async def answer(_: Request, fault: Exception) -> JSONResponse:
         status, body = _fault(fault)
-        # After an unforeseen fault the server drops the connection; a client that is not told asks on it and is cut off.
+        # After an unforeseen fault the server drops the connection; a client not told so asks on it and is cut off.
         return JSONResponse(body, status, headers={"Connection": "close"} if status == 500 else None)
 
     for kind in (RequestValidationError, StarletteHTTPException, ConsiliumError, SpecialistsError, Exception):
