@@ -115,8 +115,9 @@ class Consultation:
         evidence = replace(evidence, arbiter=pool, conflict=conflict)
         yield evidence
         label = max(decided, key=decided.__getitem__)
-        confidence = self.arbiter.confidence(decided, conflict, evidence=grounds)
-        reason = self._out_of_scope() or self.arbiter.refer_reason(confidence, conflict, pool)
+        sure = self.arbiter.confidence(decided, conflict, evidence=grounds)
+        reason = self._out_of_scope() or self.arbiter.refer_reason(sure, conflict, pool)
+        confidence = None if self._kind is None else sure  # calibrated on known kinds: it says nothing of others
         kind = self._scoping.triaged.kind
         text = self._with_notes(template.sentence(label, confidence, evidence, kind), reason)
         yield TextDelta(text)
