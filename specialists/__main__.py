@@ -63,15 +63,21 @@ def _row(card: Card) -> dict[str, Any]:
     return {**card.row(), "bytes": card.weights.get("bytes")}
 
 
+SHOWN = ("name", "val", "labels", "license", "bytes")
+"""Columns of the table: what fits a terminal; `--json` has all."""
+
+
 def _show(cards: Sequence[Card]) -> None:
     from rich.console import Console
     from rich.table import Table
     rows = [{key: _cell(key, value) for key, value in _row(card).items()} for card in cards]
     table = Table()
-    for column in rows[0] if rows else ("no specialists",):
-        table.add_column("kB" if column == "bytes" else column, overflow="fold", no_wrap=column == "name")
+    for column in SHOWN if rows else ("no specialists",):
+        widest = max((len(row[column]) for row in rows), default=0)
+        width = widest if column in ("name", "val") else None
+        table.add_column("kB" if column == "bytes" else column, overflow="fold", min_width=width)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(row[column] for column in SHOWN))
     Console(highlight=False, markup=False).print(table)
 
 
