@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install chat test check format golden docs
+.PHONY: help install chat test check format golden docs bench
 
 help:      ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -42,3 +42,6 @@ golden: install  ## renew tests/golden; say why in the commit
 
 docs: install  ## write the generated tables and the output of the README's example
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_tables.py --run
+
+bench: install  ## time the specialists against PyTorch eager; BENCH=--write writes results/specialists-speed.json
+	$(BIN)/python -m benchmarks.specialists $(BENCH)

@@ -163,6 +163,8 @@ VERBS: dict[str, Verb] = {
     "chat": Verb("open the chat window", _other("ui.__main__")),
     "serve": Verb("serve OpenAI's chat protocol", serve),
     "specialists": Verb("list, run or train specialists", _other("specialists.__main__")),
+    "index": Verb("add, remove or list the labelled cases that similar ones are found among",
+                  _other("specialists.index_command")),
     "data": Verb("build instruction data from images, masks and labels", _other("instruct_data.__main__")),
     "finetune": Verb("teach the generalist", _other("finetune.__main__")),
     "evaluate": Verb("measure generalist, specialists and both", _other("assistant.evaluation.__main__")),

@@ -39,7 +39,7 @@ from assistant.tools import Result
 from specialists.core import registry
 from specialists.core.card import Card
 from specialists.core.errors import SpecialistsError
-from specialists.core.findings import Box, Boxes, Classification, Finding, Masks, Refusal
+from specialists.core.findings import Box, Boxes, Classification, Finding, Instances, Masks, Refusal, Volumes
 from specialists.core.scope import UNKNOWN, in_scope
 
 EMPTY = "I cannot tell."
@@ -98,13 +98,20 @@ class Consultation:
         kind = self._scoping.triaged.kind
         return None if kind == UNKNOWN else kind
 
+    @property
+    def _untaught(self) -> bool:
+        """The generalist says which kinds it was taught, and this is none: specialists are asked, it chooses none."""
+        taught = self.generalist.taught_kinds
+        return bool(taught) and self._scoping.triaged.kind not in taught
+
     # 1) a question with options: evidence, two scores, a sentence
 
     def _choose(self, options: Sequence[str]) -> Iterator[Step]:
         if self.question.collaboration == "full":
             yield from self._consult_all()
         elif self.question.collaboration == "auto":
-            yield from (step for step in self._loop() if not isinstance(step, TextDelta))
+            free = self._consult_all() if self._untaught else self._loop()
+            yield from (step for step in free if not isinstance(step, TextDelta))
         evidence = self._evidence()
         self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
         alone = self._score("alone", options, None)
@@ -142,7 +149,7 @@ class Consultation:
     # 2) an open question: free text, alone, with all evidence, or after tools
 
     def _write(self) -> Iterator[Step]:
-        if self.generalist.taught_kinds and self._scoping.triaged.kind not in self.generalist.taught_kinds:
+        if self._untaught:
             yield from self._cannot_tell()
             return
         said: list[str] = []
@@ -179,15 +186,19 @@ class Consultation:
         yield self._finished(answer, evidence, boxes)
 
     def _cannot_tell(self) -> Iterator[Step]:
-        """Say that the generalist was not taught this kind of image, instead of inventing a finding."""
+        """Say that the generalist was not taught this kind of image, and what those say who were."""
+        if self.question.collaboration != "none":
+            yield from self._consult_all()
         evidence = self._evidence()
         yield evidence
         seen = f"This looks like {self._kind}. " if self._kind else ""
-        reason = self._out_of_scope()
-        text = self._with_notes(f"{seen}I was not taught this kind of image and cannot tell more.", reason)
+        told = " ".join(filter(None, [template.panel(evidence), *(f"{words}." for words in self._measured())]))
+        reason = self._out_of_scope() or "the generalist was not taught this kind of image"
+        words = f"I was not taught this kind of image{'. ' + told if told else ' and cannot tell more.'}"
+        text = self._with_notes(f"{seen}{words}", reason if self._out_of_scope() else None)
         yield TextDelta(text)
         answer = Answer(text=text, label=None, confidence=None, refer=True, kind=self._scoping.triaged.kind,
-                        refer_reason=reason or "the generalist was not taught this kind of image")
+                        refer_reason=reason)
         yield self._finished(answer, evidence, ())
 
     def _free(self) -> Iterator[Step]:
@@ -275,6 +286,10 @@ class Consultation:
         found = {r.finding.specialist: r.finding for r in self._results.values() if r.finding is not None}
         return [found[name] for name in self._scoping.triaged.in_scope if name in found]
 
+    def _measured(self) -> list[str]:
+        """Return in words what is no opinion: what was found where, counted, graded."""
+        return [f.words() for f in self._findings() if not isinstance(f, Classification | Refusal)]
+
     def _evidence(self) -> Evidence:
         retrieved = [r.retrieved for r in self._results.values() if r.retrieved is not None]
         cases = retrieved[-1] if retrieved else Retrieved()
@@ -298,9 +313,11 @@ class Consultation:
 
     def _finished(self, answer: Answer, evidence: Evidence, boxes: Sequence[Box]) -> Answer:
         findings = tuple(f for f in self._findings() if not isinstance(f, Refusal))
-        masks = tuple(f for f in findings if isinstance(f, Masks))
+        frame = self.question.studies[0].key_frame
+        masks = tuple(f.shown(frame) for f in findings if isinstance(f, Masks | Instances | Volumes))
         detected = [box for f in findings if isinstance(f, Boxes) for box in f.boxes]
-        drawn = [box for mask in masks for box in mask.boxes()]
+        apart = {f.specialist for f in findings if isinstance(f, Instances)}  # hundreds: boxes stay in the finding
+        drawn = [box for mask in masks if mask.specialist not in apart for box in mask.boxes()]
         return replace(answer, findings=findings, boxes=(*boxes, *detected, *drawn), masks=masks,
                        evidence=evidence, seconds=time.perf_counter() - self._began)
 
@@ -336,7 +353,7 @@ def scoping(question: Question) -> Scoping:
     if not made_for_it:
         declined += [Declined(name, r.reason) for name, r in refused.items()
                      if r is not None and name not in question.without]
-    triaged = Triaged(kinds.label, kinds.probability, _domain(made_for_it, question.options), asked)
+    triaged = Triaged(kinds.label, kinds.probability, _domain(made_for_it, question.options, kinds.label), asked)
     return Scoping(triaged, tuple(declined), bool(made_for_it))
 
 
@@ -352,12 +369,13 @@ def _kinds(question: Question) -> tuple[Classification, list[Declined]]:
     return Classification("triage", {UNKNOWN: 1.0}), [Declined("triage", reason)]
 
 
-def _domain(cards: Sequence[Card], options: Sequence[str] | None) -> str | None:
-    """Return the domain to retrieve from: whose labels cover most options, then with most specialists."""
+def _domain(cards: Sequence[Card], options: Sequence[str] | None, kind: str) -> str | None:
+    """Return the domain to retrieve from: whose labels cover most options, is of the kind, has most specialists."""
     classifiers = [card for card in cards if card.task == "classification"]
     if not classifiers:
         return None
     covered = {card.domain: sum(match(label, options or ()) is not None for label in card.label_names)
                for card in classifiers}
     count = {domain: sum(card.domain == domain for card in classifiers) for domain in covered}
-    return min(covered, key=lambda domain: (-covered[domain], -count[domain], domain))
+    of_it = {card.domain for card in classifiers if kind in card.kinds}
+    return min(covered, key=lambda domain: (-covered[domain], domain not in of_it, -count[domain], domain))

@@ -141,6 +141,16 @@ def sentence(label: str, probability: float | None, evidence: Evidence, kind: st
     return " ".join(parts)
 
 
+def panel(evidence: Evidence) -> str:
+    """Return what specialists and similar cases say, a sentence each, for people; empty where nobody says anything."""
+    said = [f"{o.specialist}: {o.label} ({_percent(o.probabilities[o.label])} %)." for o in evidence.moed]
+    if evidence.rad:
+        counted = Counter(c.label for c in evidence.rad).most_common(2)
+        named = ", ".join(f"{n} {label}" for label, n in counted)
+        said.append(f"Of {len(evidence.rad)} similar cases: {named}.")
+    return " ".join(said)
+
+
 COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases carry this label)\.")
 NAMED = re.compile(r"Most likely ([^.]+)\.")
 

@@ -163,6 +163,38 @@ def claims() -> str:
     return "\n".join(parts) or "No other result is committed yet.\n"
 
 
+def trust() -> str:
+    """Return the figures of every specialist on test, with calibration and refusals, as `evaluate` measured them."""
+    found = committed().get("specialists", {}).get("specialists")
+    if not found:
+        return "Not measured yet.\n"
+    rows = []
+    for name, row in found.items():
+        test, scope = row["test"], row.get("scope") or {}
+        keys = (("macro_f1", "F1"), ("kappa", "kappa"), ("dice", "Dice"), ("ap50", "AP50"), ("accuracy", "accuracy"))
+        told = next((f"{words} {test[key]:.3f}" for key, words in keys if test.get(key) is not None), "")
+        shares = ["" if scope.get(key) is None else f"{100 * scope[key]:.1f} %" for key in ("kept", "refused")]
+        rows.append((f"`{name}`", test.get("n", ""), told, interval(test.get("ci95")), number(test.get("auroc")),
+                     number(test.get("ece")), *shares))
+    return table(["specialist", "n", "test", "95 %", "AUROC", "calibration error", "own images kept",
+                  "other kinds refused"], rows)
+
+
+def yardsticks() -> str:
+    """Return macro-F1 of the specialists beside simple classifiers on the same splits, then published figures."""
+    found = committed().get("specialists", {}).get("yardsticks")
+    if not found:
+        return "Not measured yet.\n"
+    arms = [arm for arm in next(iter(found["sets"].values()), {}) if arm != "patients"]
+    rows = [(name, *(number(row[arm]["macro_f1"]) for arm in arms)) for name, row in found["sets"].items()]
+    for key, words in (("mean", "mean"), ("mean_with_patients", "mean of sets with patients")):
+        rows += [(words, *(number(found[key].get(arm)) for arm in arms))] if found.get(key) else []
+    beside = [(row["what"], number(row["accuracy"]), number(row["ours"]), row["note"], row["source"])
+              for row in found.get("published", ())]
+    head = ["published", "accuracy", "our trio", "difference", "source"]
+    return table(["macro-F1 on test", *arms], rows) + (f"\n{table(head, beside)}" if beside else "")
+
+
 def command_help() -> str:
     """Return what `consilium --help` prints."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
@@ -186,7 +218,8 @@ def example_output() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "methods": methods, "specialists": specialists, "weights": weights, "headline": headline,
-    "results": results, "triage": triage, "claims": claims, "help": command_help,
+    "results": results, "triage": triage, "trust": trust, "yardsticks": yardsticks, "claims": claims,
+    "help": command_help,
 }
 RUN_PARTS: dict[str, Callable[[], str]] = {"example": example_output}
 

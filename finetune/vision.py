@@ -19,7 +19,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from finetune.nano import SIZE, grid, patches
 from instruct_data.records import OUT_OF_DOMAIN
 from specialists.core.errors import BadData
-from specialists.core.fit import FitConfig, fit
+from specialists.core.fit import FitConfig, Watch, fit
 
 LOG = logging.getLogger(__name__)
 
@@ -82,5 +82,5 @@ def teach(model: Qwen3VLForConditionalGeneration, pixels: np.ndarray, pairs: Seq
     torch.manual_seed(config.seed)
     net = Named(model.model.visual, model.config.text_config.hidden_size, len(names))
     fit(net, pixels, targets, loss, config,
-        lambda epoch, value: LOG.info("vision: epoch %d of %d, loss %.3f", epoch + 1, config.epochs, value))
+        Watch(lambda epoch, value: LOG.info("vision: epoch %d of %d, loss %.3f", epoch + 1, config.epochs, value)))
     return {name: sum(p[0] == name for p in pairs) for name in sets}

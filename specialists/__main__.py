@@ -31,16 +31,24 @@ class List:
 
 @dataclass(frozen=True)
 class Predict:
-    """Ask one specialist about images."""
+    """Ask one specialist, or all of a domain together, about images."""
 
     name: str
-    """Name of the specialist, as listed."""
+    """Name of the specialist, as listed, or of a domain: its specialists' mean."""
     images: tuple[str, ...]
     """Images (PNG, JPEG, TIFF, WebP, DICOM, NIfTI)."""
     any_kind: bool = False
     """Ask also about images of a kind that the specialist was not taught."""
     json: bool = False
     """Print a JSON object an image."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Make the fast form of specialists beforehand, which each else makes when it is first asked."""
+
+    names: tuple[str, ...]
+    """Names of specialists, as listed; all where none is named."""
 
 
 def list_cards(argv: list[str]) -> int:
@@ -97,7 +105,8 @@ def predict(argv: list[str]) -> int:
         sys.stderr.write("No image. Wanted: consilium specialists predict NAME IMAGE...\n")
         return 2
     from specialists.core import registry
-    specialist = registry.load(flags.name)
+    specialist = None if flags.name in registry.cards() else _panel(flags.name)
+    specialist = specialist or registry.load(flags.name)
     code = 0
     for image in flags.images:
         try:
@@ -114,10 +123,19 @@ def predict(argv: list[str]) -> int:
     return code
 
 
+def _panel(domain: str) -> Any:
+    """Return the specialists of a domain, None where there is none of that name."""
+    from specialists.core import registry
+    return importlib.import_module("specialists.core.panel").Panel(domain) if domain in registry.domains() else None
+
+
 def _asked(specialist: Any, image: str, any_kind: bool) -> dict[str, Any]:
     from specialists.core.study import read_study
     study = read_study(image)
-    finding = (None if any_kind else _refused(specialist.card, study)) or specialist.predict(study)
+    if not hasattr(specialist, "card"):
+        finding = specialist.predict(study, any_kind)
+    else:
+        finding = (None if any_kind else _refused(specialist.card, study)) or specialist.predict(study)
     return {"words": finding.words(), **finding.json()}
 
 
@@ -130,8 +148,24 @@ def _refused(card: Card, study: Study) -> Finding | None:
 
 
 def train(argv: list[str]) -> int | None:
-    """Train specialists; the words after the verb are the trainer's."""
-    return importlib.import_module("specialists.training_command").main(argv)
+    """Train specialists, of images of one's own or of all that ships; the words after the verb are the trainer's."""
+    of_what_ships = any(word.partition("=")[0] in ("--zoo", "--only") for word in argv)
+    trainer = "specialists.training.command" if of_what_ships else "specialists.own.command"
+    return importlib.import_module(trainer).main(argv)
+
+
+def evaluate(argv: list[str]) -> int | None:
+    """Measure specialists on held-out images; the words after the verb are the evaluation's."""
+    return importlib.import_module("specialists.evaluation.evaluate").main(argv)
+
+
+def export(argv: list[str]) -> int:
+    """Load specialists, which exports their nets, and print what runs each."""
+    flags = parse(Export, argv, "consilium specialists export")
+    from specialists.core import registry
+    for name in flags.names or registry.cards():
+        sys.stdout.write(f"{name}: {registry.load(name).runtime}\n")
+    return 0
 
 
 class Verb(NamedTuple):
@@ -143,8 +177,10 @@ class Verb(NamedTuple):
 
 VERBS = {
     "list": Verb("list specialists with labels, validated score, size and license", list_cards),
-    "predict": Verb("ask one specialist: predict NAME IMAGE... [--json]", predict),
-    "train": Verb("train specialists on a folder of labelled images", train),
+    "predict": Verb("ask a specialist or a domain: predict NAME IMAGE... [--json]", predict),
+    "export": Verb("make the fast form of specialists beforehand: export [NAME...]", export),
+    "evaluate": Verb("measure specialists on held-out images, beside simple yardsticks", evaluate),
+    "train": Verb("learn a disease of your own: train [METHOD...] --data FOLDER --name NAME", train),
 }
 
 

@@ -14,6 +14,7 @@ from assistant import template
 from assistant.generalist.open import open_generalist
 from assistant.steps import Case, Evidence, Opinion
 from specialists.core import registry
+from specialists.core.specialist import Specialist
 from specialists.core.study import Study, read_study
 
 Golden = Callable[..., None]
@@ -36,7 +37,7 @@ def evidence() -> Evidence:
 
 @pytest.mark.parametrize("name", sorted(registry.cards()))
 def test_a_specialist_gives_what_it_gave(name: str, golden: Golden) -> None:
-    logits, features = registry.load(name).raw([phantom()])
+    logits, features = Specialist(registry.cards()[name], registry.SHIPPED).raw([phantom()])
     golden(f"specialist_{name}", {"logits": np.round(logits.reshape(-1)[::max(1, logits.size // 32)], 3).tolist(),
                                   "features": np.round(features[0][:16], 3).tolist()}, 5e-3)
 

@@ -15,7 +15,14 @@ from typing import Any
 
 from specialists.core.errors import BadCard
 
-TASKS = ("classification", "segmentation", "triage")
+TASKS = ("classification", "segmentation", "grading", "detection", "instances", "volumetry", "anomaly", "triage")
+QUESTIONS = {"classification": "Opinion on", "segmentation": "Where on", "grading": "How far along on",
+             "detection": "How many and where on", "instances": "How many and where on",
+             "volumetry": "How large on", "anomaly": "Whether anything is abnormal on"}
+"""How a tool's description begins, by task."""
+FIGURES = (("kappa", "kappa"), ("ap50", "AP50"), ("macro_f1", "F1"), ("dice", "Dice"), ("accuracy", "accuracy"),
+           ("auroc", "AUROC"))
+"""Of a card's figures the one that the list shows is the first of these, with its words."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -36,7 +43,7 @@ class Card:
     method: str
     """File of the method under the task's folder."""
     task: str
-    """"classification", "segmentation" or "triage"."""
+    """"triage", or one of the tasks in `specialists.catalog`."""
     domain: str
     """What specialists that share a label set and an index have in common, e.g. "brain_mri"."""
     title: str
@@ -88,8 +95,7 @@ class Card:
         labels = ", ".join(self.label_names)
         if self.task == "triage":
             return "Which kind of image it is."
-        question = "Opinion on" if self.task == "classification" else "Where on"
-        return f"{question} {subject}: {labels}."
+        return f"{QUESTIONS[self.task]} {subject}: {labels}."
 
     def tool_schema(self) -> dict[str, Any]:
         """Return the tool as OpenAI's function object; it takes no arguments: the image is the question's."""
@@ -198,7 +204,7 @@ def _with_article(words: str) -> str:
 
 def _figure(card: Card) -> str:
     val = card.figures.get("val") or {}
-    for key, words in (("macro_f1", "F1"), ("dice", "Dice"), ("accuracy", "accuracy")):
+    for key, words in FIGURES:
         if val.get(key) is not None:
             return f"{words} {100 * float(val[key]):.1f}"
     return "-"

@@ -9,6 +9,7 @@ SpecialistsError
 │   └── BadPixels: decoded, yet not an image (NaN, wrong shape, ...)
 ├── UnknownSpecialist: no specialist or index of that name
 ├── MissingWeights: a card without its weights, or with other weights than it names
+├── NotExported: a net that cannot be had as ONNX
 ├── BadData: a folder of training data that cannot be used
 └── BadCard: a card file that breaks the contract
 
@@ -52,6 +53,10 @@ class UnknownSpecialist(SpecialistsError):
 
 class MissingWeights(SpecialistsError):
     """A card's weights are absent, or are not the ones that the card names."""
+
+
+class NotExported(SpecialistsError):
+    """A net has no ONNX form, or one that answers otherwise."""
 
 
 class BadData(SpecialistsError):

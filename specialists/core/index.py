@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from specialists.core.errors import BadData, MissingWeights
+from specialists.core.packing import pack, unpack
 from specialists.core.study import Study
 
 NEAR_DUPLICATE_BITS = 14
@@ -99,8 +100,13 @@ class CaseIndex:
 
     @classmethod
     def build(cls, rows: Sequence[Row], features: np.ndarray, card: IndexCard) -> CaseIndex:
-        """Make an index as it will be after saving: features rounded to half precision."""
-        return cls(card, rows, np.asarray(features, dtype=np.float16).astype(np.float32))
+        """Make an index as it will be after saving: features packed."""
+        return cls(card, rows, unpack(pack({"features": np.asarray(features, dtype=np.float32)}))["features"])
+
+    @property
+    def nbytes(self) -> int:
+        """Return about how much memory the index holds: FAISS has a copy of the features."""
+        return 2 * self.features.nbytes + self._hashes.nbytes
 
     def search(self, vector: np.ndarray, k: int = 10, *, exclude_patient: str | None = None,
                exclude_group: str | None = None, dhash: bytes | None = None) -> list[Neighbor]:
@@ -137,9 +143,9 @@ class CaseIndex:
         return out | np.asarray(same)
 
     def save(self, folder: Path) -> None:
-        """Write DOMAIN.safetensors (features in half precision, hashes) and DOMAIN.json (card and rows)."""
+        """Write DOMAIN.safetensors (features packed, hashes) and DOMAIN.json (card and rows)."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"features": self.features.astype(np.float16), "dhash": self._hashes,
+        save_file({**pack({"features": self.features}), "dhash": self._hashes,
                    "hashed": self._hashed.astype(np.uint8)}, folder / f"{self.card.domain}.safetensors")
         columns = [{k: v for k, v in asdict(row).items() if k != "dhash"} for row in self.rows]
         text = json.dumps({**asdict(self.card), "rows": [list(row.values()) for row in columns],
@@ -163,7 +169,7 @@ class CaseIndex:
             rows = [Row(**dict(zip(columns, row, strict=True)), dhash=hash_.tobytes() if hashed else b"")
                     for row, hash_, hashed in zip(raw.pop("rows"), hashes, tensors["hashed"], strict=True)]
             card = IndexCard(**{**raw, "specialists": tuple(raw["specialists"])})
-            return cls(card, rows, tensors["features"].astype(np.float32))
+            return cls(card, rows, unpack(tensors)["features"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, BadData):
                 raise

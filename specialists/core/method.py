@@ -36,6 +36,15 @@ def weighted_cross_entropy(weights: Tensor, smoothing: float) -> Callable[[nn.Mo
     return loss
 
 
+@dataclass(frozen=True)
+class Link:
+    """A convolution whose filters may be removed, with its norm and what reads its channels: names of modules."""
+
+    convolution: str
+    norm: str
+    reader: str
+
+
 class Classifier(nn.Module):
     """A backbone that gives features, and a linear head on them."""
 
@@ -53,3 +62,27 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, labels) of images (B, 3, H, W) in 0..1."""
         return self.head(self.dropout(self.features(images)))
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, labels) and features (B, width), without dropout."""
+        features = self.features(images)
+        return self.head(features), features
+
+
+class Served(nn.Module):
+    """A net as it answers in use: outputs and features in one pass, averaged over image and mirror."""
+
+    def __init__(self, net: nn.Module, mirror: bool) -> None:
+        """`net.look` maps images (B, 3, H, W) in 0..1 to outputs (B, ...) and features (B, D)."""
+        super().__init__()
+        self.net = net
+        self.mirror = mirror
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs, dense ones (B, L, H, W) turned back before the mean, and features (B, D)."""
+        outputs, features = self.net.look(images)  # type: ignore[operator]
+        if not self.mirror:
+            return outputs, features
+        mirrored, others = self.net.look(images.flip(-1))  # type: ignore[operator]
+        turned = mirrored.flip(-1) if mirrored.ndim > 2 else mirrored
+        return (outputs + turned) / 2, (features + others) / 2

@@ -6,24 +6,28 @@ Reads cards only until a specialist is asked for: no network library is imported
 from __future__ import annotations
 
 import importlib
+import logging
 import os
-import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specialists.core.card import Card, read_card
-from specialists.core.errors import BadCard, UnknownSpecialist
+from specialists.core.errors import BadCard, BadData, UnknownSpecialist
+from specialists.core.loaded import Loaded
 
 if TYPE_CHECKING:
     import numpy as np
 
     from specialists.core.index import CaseIndex, Neighbor
+    from specialists.core.kinds import AddedKind, Triage
     from specialists.core.specialist import Specialist
     from specialists.core.study import Study
 
+LOG = logging.getLogger(__name__)
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
-_loading = threading.RLock()
+LOADED = Loaded(512 * 2**20)
+"""Specialists and indexes in memory, 512 MiB of them; `LOADED.resize(bytes)` sets another budget."""
 
 
 def home() -> Path:
@@ -71,23 +75,37 @@ def load(name: str) -> Specialist:
         raise UnknownSpecialist(f"No specialist named {name!r}. Known: {', '.join(entries) or 'none'}. "
                                 "Choose one of these or train it.")
     _, path = entries[name]
-    with _loading:  # two threads must not load the same weights at once
-        return _load(path, _state(path), _state(path.with_suffix(".safetensors")))
+    return LOADED.get(path, (_state(path), _state(path.with_suffix(".safetensors"))), partial(_load, path))
 
 
-def triage() -> Specialist:
-    """Return the specialist that tells kinds of image."""
-    return load("triage")
+def place(name: str) -> Path:
+    """Return the file of a specialist's card; raises UnknownSpecialist."""
+    entries = _entries()
+    if name not in entries:
+        raise UnknownSpecialist(f"No specialist named {name!r}. Known: {', '.join(entries) or 'none'}.")
+    return entries[name][1]
+
+
+def triage() -> Specialist | Triage:
+    """Return the specialist that tells kinds of image, with the kinds that the user added."""
+    plain = load("triage")
+    added = [_load_kind(path, state, _state(path.with_suffix(".safetensors")))
+             for path, state in _card_files(home() / "kinds")]
+    kinds = [kind for kind in added if kind is not None]
+    return importlib.import_module("specialists.core.kinds").Triage(plain, kinds) if kinds else plain
 
 
 def load_index(domain: str) -> CaseIndex:
-    """Return the index of a domain's labelled cases; raises UnknownSpecialist, MissingWeights or BadData."""
+    """Return the index of a domain's labelled cases, with those of the user's own; raises UnknownSpecialist,
+    MissingWeights or BadData."""
     known = []
     for folder in (SHIPPED / "index", home() / "index"):
         path = folder / f"{domain}.json"
         if path.parent == folder and path.is_file():
-            with _loading:
-                return _load_index(path, _state(path), _state(path.with_suffix(".safetensors")))
+            own = home() / "cases"
+            beside = [own / "added" / f"{domain}.json", own / "removed" / f"{domain}.json"]
+            files = (path, path.with_suffix(".safetensors"), *beside)
+            return LOADED.get(path, (own, *map(_state, files)), partial(_load_index, path, own))
         known += [p.stem for p in sorted(folder.glob("*.json"))]
     raise UnknownSpecialist(f"No index of cases for {domain!r}. Known: {', '.join(known) or 'none'}. "
                             "Choose one of these or build it.")
@@ -136,13 +154,22 @@ def _read(path: Path, state: tuple[int, int]) -> Card:
     return read_card(path)
 
 
-@lru_cache(maxsize=64)
-def _load(path: Path, card_state: tuple[int, int], weights_state: tuple[int, int]) -> Specialist:
+def _load(path: Path) -> Specialist:
     module = importlib.import_module("specialists.core.specialist")
-    return module.Specialist(_read(path, card_state), path.parent)
+    return module.Specialist(_read(path, _state(path)), path.parent, runtime="auto")
 
 
-@lru_cache(maxsize=32)
-def _load_index(path: Path, rows_state: tuple[int, int], features_state: tuple[int, int]) -> CaseIndex:
-    module = importlib.import_module("specialists.core.index")
-    return module.CaseIndex.load(path.parent, path.stem)
+def _load_index(path: Path, own: Path) -> CaseIndex:
+    index = importlib.import_module("specialists.core.index").CaseIndex.load(path.parent, path.stem)
+    known = cards()
+    weights = {name: known[name].weights.get("sha256", "") for name in index.card.specialists if name in known}
+    return importlib.import_module("specialists.core.own_cases").merged(index, own, weights)
+
+
+@lru_cache(maxsize=64)
+def _load_kind(path: Path, card_state: tuple[int, int], region_state: tuple[int, int]) -> AddedKind | None:
+    try:
+        return importlib.import_module("specialists.core.kinds").read_kind(path)
+    except BadData as error:  # a broken region must not keep triage from answering; told once
+        LOG.warning("%s", error)
+        return None

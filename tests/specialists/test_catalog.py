@@ -15,7 +15,7 @@ from specialists.core import registry
 from specialists.core.errors import UnknownSpecialist
 from specialists.core.fit import fit
 from specialists.core.method import class_weights, weighted_cross_entropy
-from specialists.zoo import DOMAINS, OPINIONS
+from specialists.zoo import DOMAINS, OPINIONS, TOOLS
 
 NAMES = [name for methods in METHODS.values() for name in methods]
 CLASSIFIERS = sorted(METHODS["classification"])
@@ -43,7 +43,7 @@ def trained(name: str) -> torch.nn.Module:
 def test_the_catalog_is_the_folders() -> None:
     assert set(METHODS) == set(TASKS)
     for task, methods in METHODS.items():
-        assert {p.stem for p in (FOLDER / task).glob("*.py")} - {"__init__"} == set(methods)
+        assert {p.stem for p in (FOLDER / task).glob("*.py")} - {"__init__", "task"} == set(methods)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,7 +91,8 @@ def test_an_unknown_method_names_those_that_exist() -> None:
 
 def test_what_ships_has_complete_cards() -> None:
     shipped = {n: c for n, c in registry.cards().items() if (FOLDER / "weights" / f"{n}.json").is_file()}
-    assert {f"{d.name}_{m}" for d in DOMAINS for m in OPINIONS} | {"triage"} <= set(shipped)
+    wanted = {f"{d.name}_{m}" for d in DOMAINS if d.ships for m in OPINIONS} | {t.name for t in TOOLS if t.ships}
+    assert wanted | {"triage"} == set(shipped)
     for name, card in shipped.items():
         assert card.license, name
         assert card.paper.startswith("https://"), name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from specialists.core import registry
 from specialists.core.errors import BadCard, MissingWeights, UnknownSpecialist
 from specialists.core.index import CaseIndex, IndexCard, Row
+from specialists.core.loaded import Loaded
+from specialists.core.specialist import Specialist
 from specialists.core.study import read_study
 from tests.specialists.core.trained import specialist_files
 
@@ -126,3 +129,31 @@ def test_listing_loads_no_network_library():
             "bad = {'torch', 'faiss', 'sklearn', 'transformers'} & set(sys.modules); assert not bad, bad")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_loaded_stays_within_the_budget(folders, monkeypatch):
+    monkeypatch.setattr(registry, "LOADED", Loaded(10**9))
+    for name in ("breast_a", "breast_b"):
+        specialist_files(folders[0], name)
+    first, second = registry.load("breast_a"), registry.load("breast_b")
+    assert registry.LOADED.nbytes == first.nbytes + second.nbytes > 0
+    registry.LOADED.resize(second.nbytes)
+    assert registry.load("breast_b") is second
+    assert registry.load("breast_a") is not first
+    assert registry.LOADED.nbytes == first.nbytes
+
+
+def test_threads_load_a_specialist_once(folders, monkeypatch):
+    specialist_files(folders[0], "breast_a")
+    opened, plain = [], Specialist.__init__
+
+    def counted(self, *args, **kwargs):
+        opened.append(self)
+        plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(Specialist, "__init__", counted)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: registry.load("breast_a"), range(16)))
+    assert len(opened) == 1
+    assert all(one is opened[0] for one in found)
+    assert found[0].runtime == "onnx"

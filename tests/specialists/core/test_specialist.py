@@ -82,7 +82,7 @@ def test_triage_says_unknown_by_distance(tmp_path):
 
 
 def test_masks_have_the_size_of_the_image(tmp_path):
-    dense = {"size": 32, "mask_threshold": 0.0, "present": 0.0}
+    dense = {"thresholds": {label: {"mask": 0.0, "present": 0.0, "area": 0.0} for label in LABELS["segmentation"]}}
     study = read_study(np.random.default_rng(0).random((41, 67)))
     card = specialist_files(tmp_path, "unet", "segmentation", input=dense)
     finding = Specialist(card, tmp_path).predict(study)
@@ -92,10 +92,10 @@ def test_masks_have_the_size_of_the_image(tmp_path):
     assert set(finding.masks) == set(LABELS["segmentation"])
 
 
-@pytest.mark.parametrize("asked", [{"present": 1.1}, {"min_area": 1.1}, {"mask_threshold": 1.0}])
+@pytest.mark.parametrize("asked", [{"present": 1.1}, {"area": 1.1}, {"mask": 1.0}])
 def test_labels_that_are_too_small_or_unsure_are_absent(tmp_path, asked):
-    wanted = {"size": 32, "mask_threshold": 0.0, "present": 0.0, **asked}
-    card = specialist_files(tmp_path, "unet", "segmentation", input=wanted)
+    wanted = {label: {"mask": 0.0, "present": 0.0, "area": 0.0, **asked} for label in LABELS["segmentation"]}
+    card = specialist_files(tmp_path, "unet", "segmentation", input={"thresholds": wanted})
     finding = Specialist(card, tmp_path).predict(studies()[0])
     assert isinstance(finding, Masks)
     assert (finding.masks, finding.absent) == ({}, LABELS["segmentation"])

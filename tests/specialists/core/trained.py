@@ -27,12 +27,15 @@ def specialist_files(folder: Path, name: str, task: str = "classification", *, d
     torch.manual_seed(len(name))
     config = module.tiny(len(labels))
     model = module.build(config).eval()
-    width = model.features(torch.zeros(1, 3, 32, 32)).shape[1]
+    width = model.look(torch.zeros(1, 3, 32, 32))[1].shape[1]
+    thresholds = {label: {"mask": 0.5, "present": 0.5, "area": 0.0} for label in labels}
+    card["input"] = {"size": 32, "thresholds": thresholds, **card.pop("input", {})}
     means, whitening = np.zeros((1, width), np.float32), np.eye(width, dtype=np.float32)
     scope = None if reach is None else Scope(means, whitening, reach)
     weights = save_weights(model, scope, folder / f"{name}.safetensors")
-    made = Card(name=name, method=method, task=task, domain=domain, title=name, kinds=("breast ultrasound",),
+    made = Card(name=name, method=method, task=task, domain=domain, title=name,
+                kinds=card.pop("kinds", ("breast ultrasound",)),
                 modality="US", body_part="BREAST", labels=tuple(map(Label, labels)), weights=weights,
-                config=asdict(config), **{"input": {"size": 32}, **card})
+                config=asdict(config), **card)
     write_card(made, folder / f"{name}.json")
     return made

@@ -1,0 +1,1 @@
+"""Is anything abnormal here? One published method per file."""

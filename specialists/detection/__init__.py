@@ -1,0 +1,1 @@
+"""Which things, where, how many? One published method per file."""

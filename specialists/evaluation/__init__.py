@@ -1,0 +1,1 @@
+"""Figures of specialists on held-out images, beside simple yardsticks."""

@@ -1,0 +1,1 @@
+"""How far along an ordered scale? One published method per file."""

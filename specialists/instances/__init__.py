@@ -1,0 +1,1 @@
+"""Each one apart, and how many? One published method per file."""

@@ -1,0 +1,1 @@
+"""Make a trained net smaller. One published method per file; none answers a question."""

@@ -1,0 +1,1 @@
+"""From labelled images to specialists: fit, calibrate, fit the scope, publish."""

@@ -1,0 +1,1 @@
+"""How large, in a volume? One published method per file."""
