@@ -41,7 +41,8 @@ ARMS: dict[str, Config] = {
     "class-balanced": replace(FULL, balanced=True),
 }
 REAL: dict[str, dict[str, Any]] = {
-    "odir_fundus": {"scale": "diabetic retinopathy grade", "base": Config(size=128, epochs=30, batch=16, augmentation="usual", flip_vertical=False)},
+    "odir_fundus": {"scale": "diabetic retinopathy grade",
+                    "base": Config(size=128, epochs=30, batch=16, augmentation="usual", flip_vertical=False)},
 }
 
 
@@ -155,7 +156,15 @@ def main() -> None:
     write(flags.out, {"claim": "DR grading depends on resolution, loss, augmentation, sampling and both eyes",
                       "paper": dr_recipe.METHOD.paper, "published": "EyePACS test kappa 0.8631",
                       "command": "python -m benchmarks.methods.dr_recipe --data DIR", "seeds": flags.seeds,
-                      "drawn": arms, "held": claims(runs), "real": real}, started)
+                      "drawn": arms, "held": claims(runs), "real": real, **summary(arms, real)}, started)
+
+
+def summary(arms: dict[str, Any], real: dict[str, Any]) -> dict[str, str]:
+    """Return the mean kappas in words."""
+    found = {f"drawn, {name}": f"kappa {arm['kappa_mean']:.3f}, macro-F1 {arm['macro_f1_mean']:.3f}"
+             for name, arm in arms.items()}
+    return found | {f"{name} val, {arm}": f"kappa {row[arm]['kappa']:.3f}" for name, row in real.items()
+                    for arm in ("mse", "ce")}
 
 
 if __name__ == "__main__":

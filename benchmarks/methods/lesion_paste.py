@@ -1,7 +1,7 @@
 """What pasting the lesions of one case is worth: with and without each part of the idea, on drawn eyes and on BUSI.
 
 Five donors each teach every arm on drawn eyes. On BUSI the arm is chosen on val,
-and test is read once, for that arm.
+and test is stated for that arm alone.
     python -m benchmarks.methods.lesion_paste --out results/lesion-paste.json [--data DIR]
 """
 
@@ -64,7 +64,7 @@ def main() -> None:
              "seeds": DONORS, "drawn": drawn, "held": claims(drawn)}
     if flags.data:
         facts["busi_breast_ultrasound"] = on_busi(flags.data / "busi_breast_ultrasound", flags.jobs)
-    write(flags.out, facts, started)
+    write(flags.out, {**facts, **summary(drawn, facts.get("busi_breast_ultrasound"))}, started)
 
 
 def on_drawn(donor: int) -> dict[str, dict[str, float]]:
@@ -186,6 +186,18 @@ def on_busi(folder: Path, jobs: int) -> dict[str, Any]:
     val, test = ({name: [run[name][split] for run in runs] for name in BUSI_ARMS} for split in ("val", "test"))
     best = max(val, key=lambda name: float(np.mean(val[name])))
     return {"donors": donors, "val": val, "chosen on val": best, "test of the chosen": test[best]}
+
+
+def summary(drawn: dict[str, dict[str, list[float]]], busi: dict[str, Any] | None) -> dict[str, str]:
+    """Return the mean AUCs over the donors in words."""
+    found = {f"drawn, {name}": "AUC " + ", ".join(f"{key} {np.mean(values[key]):.3f}" for key in
+                                                 ("all", "grade 1", "shortcut")) for name, values in drawn.items()}
+    if busi:
+        found |= {f"BUSI val, {name}": f"AUC {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+                  for name, values in busi["val"].items()}
+        test = busi["test of the chosen"]
+        found["BUSI test, the arm chosen on val"] = f"AUC {np.mean(test):.3f} ({min(test):.3f} to {max(test):.3f})"
+    return found
 
 
 def by_donor(folder: Path, seed: int, donor: str) -> dict[str, dict[str, float]]:

@@ -142,10 +142,17 @@ def test_a_run_is_compressed_to_a_run(tmp_path: Path) -> None:
 
 def test_a_copy_that_loses_the_rarest_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     recalls = iter((0.9, 0.5))
-    monkeypatch.setattr(beta_rank, "figures", lambda net, table: {"minority": "b", "minority_recall": next(recalls)})
+    monkeypatch.setattr(beta_rank, "figures", lambda net, table: {
+        "minority": "b", "minority_n": 10, "minority_recall": next(recalls)})
     module = method_module("small_cnn")
     made = beta_rank.compress(module, module.tiny(), lively("small_cnn"), table(), beta_rank.tiny())
     assert made.refused == "recall of b fell from 0.9 to 0.5"
+
+
+def test_one_image_more_missed_refuses_nothing() -> None:
+    before, after = ({"minority": "b", "minority_n": 14, "minority_recall": recall} for recall in (1.0, 0.9286))
+    assert beta_rank.refusal(before, after, 0.05) == ""
+    assert beta_rank.refusal({**before, "minority_n": 140}, after, 0.05)
 
 
 def test_what_cannot_be_pruned_says_so() -> None:
