@@ -16,9 +16,12 @@ from specialists.anomaly.lesion_paste import Config
 from specialists.core.card import Card, Label
 from specialists.core.errors import BadData
 from specialists.core.findings import Score
+from specialists.core.specialist import Specialist
 from specialists.core.study import Study, read_study
 from specialists.datasets.drawn import fundus
 from specialists.datasets.layout import read_set
+from specialists.training import publish, runs
+from specialists.zoo import Tool
 
 CARD = Card("eyes", "lesion_paste", "anomaly", "eyes", "Eyes", ("eye",), "OP", "eye", (Label("lesion"),),
             input={"threshold": 0.4})
@@ -169,3 +172,16 @@ def test_augmentation_smears_no_pixel() -> None:
     bright = (moved[:, 0] > 0.7).flatten(1).nonzero()[:, 1]
     assert len(bright) == 64
     assert set(bright.tolist()) == {2 * 9 + 3, 2 * 9 + 5, 6 * 9 + 3, 6 * 9 + 5}
+
+
+def test_a_tool_is_trained_and_published_from_one_case(tmp_path: Path) -> None:
+    samples = read_set(write(tmp_path / "eyes"))
+    config = lesion_paste.tiny()
+    runs.train_tool("lesion_paste", config, task.read(samples, ("lesion",), config), tmp_path / "run")
+    spec = Tool("eye_anomaly", "anomaly", "lesion_paste", "eyes", "fundus photograph", "Whether an eye is abnormal",
+                "OP", "eye", ("lesion",))
+    card = publish.tool(spec, publish.read_run(tmp_path / "run", samples), tmp_path / "out")
+    assert card.figures["val"]["n"] + card.figures["val"]["refused"] == 6
+    assert 0 <= card.input["threshold"] <= 1
+    said = Specialist(card, tmp_path / "out").predict(read_study(samples[0].path))
+    assert said.json()["specialist"] == "eye_anomaly"
