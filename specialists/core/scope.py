@@ -19,6 +19,8 @@ EVEN = 6
 ADMIT = 0.1
 """Share of a specialist's kinds from which on it is asked, though triage names another kind first: of a child's chest
 X-rays triage takes 6 % for an adult's, and is unsure of a third of these. Chosen on validation."""
+FEW, WIDE = 30, 1.5
+"""With fewer validation images than this the limit is at least so many times what they pass."""
 FLOOR = 1e-3
 """Smallest variance of a direction, as a fraction of the mean: keeps the whitening within half precision."""
 
@@ -39,7 +41,8 @@ def fit_scope(features: np.ndarray, labels: np.ndarray, val_features: np.ndarray
     """Fit on training features (N, D) with labels (N,); `margin` times what `kept` of validation passes is the limit.
 
     In use triage has refused other kinds before, so that the limit is wide: fitted on one half of validation, it
-    keeps 99 % of the other half (without the margin 97 %, at a quantile of 0.97 95 %).
+    keeps 99 % of the other half (without the margin 97 %, at a quantile of 0.97 95 %). Fewer than `FEW` validation
+    images tell little of how far others lie: then the margin is at least `WIDE`.
 
     The Mahalanobis distance to the nearest class mean (Lee et al., NeurIPS 2018, https://arxiv.org/abs/1807.03888),
     on L2-normalized features and with a shrunk covariance (Ledoit and Wolf, 2004).
@@ -55,6 +58,7 @@ def fit_scope(features: np.ndarray, labels: np.ndarray, val_features: np.ndarray
     # what is stored is rounded to half precision, so the threshold is fitted on the rounded numbers
     half = (np.asarray(a, np.float16).astype(np.float32) for a in (means, directions / np.sqrt(variances)))
     scope = Scope(*half, threshold=np.inf)
+    margin = margin if len(val_features) >= FEW else max(margin, WIDE)
     return Scope(scope.means, scope.whitening, margin * float(np.quantile(distance(val_features, scope), kept)))
 
 

@@ -149,9 +149,12 @@ def figures(specialist: Predicts, samples: Sequence[Sample], labels: Sequence[st
     """Return {n, dice, ci95, sensitivity, normals, specificity, refused, per_class} in pixels of the originals.
 
     Dice counts a structure that is said to be absent as 0. `normals` are images known to lack the structure, or
-    crops clear of it where there are none.
+    crops clear of it where there are none. An image where nobody drew a structure that may be there tells nothing
+    of it.
     """
-    rows = [row for sample in samples for row in _row(specialist, sample, labels, not _empty(samples))]
+    lacking = _empty(samples)
+    rows = [row for sample in samples for row in _row(specialist, sample, labels, not lacking)
+            if row["has"] or row["crop"] or sample.label in lacking]
     each = {name: _figures([row for row in rows if row["label"] == name]) for name in labels}
     whole = _figures(rows)
     whole["refused"] = sum(row["refused"] for row in rows if row["label"] == labels[0])
@@ -167,11 +170,11 @@ def _row(specialist: Predicts, sample: Sample, labels: Sequence[str], crops: boo
         truth = read_mask(sample, name, study.size)
         rows.append({"label": name, "group": sample.group, "has": bool(truth.any()), "said": name in drawn,
                      "dice": dice(drawn[name], truth) if name in drawn else 0.0,
-                     "refused": isinstance(finding, Refusal)})
+                     "refused": isinstance(finding, Refusal), "crop": False})
         if crops and len(labels) == 1 and (box := clear_box(truth)) is not None:
             beside = specialist.predict(read_study(study.image().crop(box)))
             rows.append({"label": name, "group": sample.group, "has": False, "dice": 0.0, "refused": False,
-                         "said": isinstance(beside, Masks) and name in beside.masks})
+                         "crop": True, "said": isinstance(beside, Masks) and name in beside.masks})
     return rows
 
 

@@ -57,3 +57,19 @@ def test_thresholds_hold_back_weak_masks():
     probabilities[2:, 0:3, 0:3] = 0.8  # seen where there is nothing
     chosen = task.thresholds(probabilities, truth)
     assert chosen["present"] > 0.8 or chosen["area"] > 9 / 400
+
+
+class Draws:
+    """Says that there is a square everywhere."""
+
+    def predict(self, study):
+        return Masks("draws", {"square": np.ones(study.size[::-1], bool)})
+
+
+def test_an_image_where_nobody_drew_the_structure_tells_nothing_of_it(tmp_path):
+    samples = read_set(write_set(tmp_path, mask="square"))
+    blue, red = ([s for s in samples if s.label == label] for label in ("blue", "red"))
+    bare = [dataclasses.replace(s, record={}) for s in red[:2]]
+    figures = task.figures(Draws(), [*blue, *red, *bare], ("square",))
+    assert (figures["n"], figures["normals"]) == (len(red), len(blue))
+    assert figures["specificity"] == 0.0
