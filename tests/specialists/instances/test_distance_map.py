@@ -127,13 +127,13 @@ def test_clear_crops_stand_beside_images_and_an_unreadable_map_is_named(tmp_path
 
 def test_a_trained_method_counts_discs(tmp_path):
     samples = dotted_set(tmp_path)
-    config = dataclasses.replace(distance_map.tiny(), epochs=14, learning_rate=1e-2, batch=4)
+    config = dataclasses.replace(distance_map.tiny(), epochs=100, learning_rate=1e-2, batch=4)
     runs.train_tool("distance_map", config, task.read(samples, ("nuclei",), config), tmp_path / "run")
     card = publish.tool(TOOL, publish.read_run(tmp_path / "run", samples), tmp_path / "out")
     assert set(card.input["thresholds"]) == {"inside", "rise", "area", "sure"}
     val = card.figures["val"]
     assert (val["n"], val["clear"]) == (4, 4)
-    assert val["f1"] + val["refused"] > 0.5
+    assert val["f1"] > 0.6
     assert val["ap50"] <= val["f1"]
 
 
