@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -162,7 +163,7 @@ class Conversation:
         studies = read_images(images) if images is not None else self._images(turns)
         asked = checked(Question(question, studies, _options(options), collaboration, style,
                                  _names(without), patient))
-        return self.assistant._steps(asked, self.history, self.id)
+        return self.assistant._steps(asked, self.history if images is not None else self._with_images(turns), self.id)
 
     @property
     def history(self) -> list[Message]:
@@ -171,6 +172,16 @@ class Conversation:
         said = [({"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer})
                 for turn in turns]
         return [*self._before, *(message for pair in said for message in pair)][-2 * LIMITS.history_turns:]
+
+    def _with_images(self, turns: Sequence[Turn]) -> list[Message]:
+        """The history with an image part in the first turn about the images that the last turn was about."""
+        history = self.history
+        same = len(list(takewhile(lambda turn: turn.images == turns[-1].images, reversed(turns))))
+        if not turns or not turns[-1].images:
+            return history
+        first = max(0, len(history) - 2 * same)
+        parts = [{"type": "image"}, {"type": "text", "text": history[first]["content"]}]
+        return [*history[:first], {**history[first], "content": parts}, *history[first + 1:]]
 
     def _images(self, turns: Sequence[Turn]) -> tuple[Study, ...]:
         return tuple(self.assistant.records.study(key) for key in turns[-1].images) if turns else ()

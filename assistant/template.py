@@ -87,7 +87,8 @@ def opening(question: str, images: Sequence[str], *, options: Sequence[str] | No
             history: Sequence[Message] = ()) -> list[Message]:
     """Return the prompt for free text and for the first turn of the tool loop.
 
-    `history` holds earlier turns as messages, oldest first.
+    `history` holds earlier turns as messages, oldest first. An {"type": "image"} part in it is where the images were
+    first given: they stand there, and not again in the last turn.
     """
     lines = [f"Image: {kind}."] if kind else []
     if options:
@@ -95,7 +96,9 @@ def opening(question: str, images: Sequence[str], *, options: Sequence[str] | No
     if evidence is not None:
         written = _published_open(evidence) if style == "published" else _named(evidence)
         lines += [written] if written else []
-    return [{"role": "system", "content": SYSTEM.template}, *history, _user(images, "\n".join([*lines, question]))]
+    earlier, given = _placed(history, images)
+    return [{"role": "system", "content": SYSTEM.template}, *earlier,
+            _user(() if given else images, "\n".join([*lines, question]))]
 
 
 def look(images: Sequence[str], kind: str | None) -> list[Message]:
@@ -172,8 +175,23 @@ def recounted(text: str, evidence: Evidence) -> tuple[str, bool]:
 
 
 def _user(images: Sequence[str], text: str) -> Message:
-    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
-    return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
+    return {"role": "user", "content": [*_shown(images), {"type": "text", "text": text}]}
+
+
+def _shown(images: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"type": "image_url", "image_url": {"url": url}} for url in images]
+
+
+def _placed(history: Sequence[Message], images: Sequence[str]) -> tuple[list[Message], bool]:
+    """Return the earlier turns with the images where they were first given, and whether they were."""
+    earlier, given = [], False
+    for message in history:
+        content = message["content"]
+        if not isinstance(content, str) and any(part["type"] == "image" for part in content):
+            message = _user(images, "\n".join(part["text"] for part in content if part["type"] == "text"))
+            given = True
+        earlier.append(message)
+    return earlier, given
 
 
 def percentages(opinion: Opinion) -> str:

@@ -119,7 +119,8 @@ class Asked:
 
     question: str
     images: tuple[bytes, ...]
-    history: tuple[dict[str, str], ...]
+    history: tuple[dict[str, Any], ...]
+    """Texts; the turn that gave the images, if it is not the last, has an {"type": "image"} part."""
     options: tuple[str, ...] | None
     collaboration: Collaboration
     style: Style
@@ -137,19 +138,24 @@ def asked(request: ChatRequest) -> Asked:
     if last.role != "user":
         raise Unsupported("messages", f"The last message is of role {last.role!r}; wanted 'user'.")
     images: tuple[bytes, ...] = ()
+    shown: Message | None = None
     for message in request.messages:
         if urls := message.urls():
             if message.role != "user":
                 raise Unsupported("messages", f"Role {message.role!r} holds an image; wanted 'user'.")
-            images = tuple(_decoded(url) for url in urls)
+            images, shown = tuple(_decoded(url) for url in urls), message
     if not images:
         raise Unsupported("messages", "There is no image in the conversation: send one as an image_url part "
                                       "with a base64 data URL (data:image/png;base64,...).")
     more = request.consilium
-    history = tuple({"role": m.role, "content": m.text()} for m in earlier
+    history = tuple({"role": m.role, "content": _with_image(m.text()) if m is shown else m.text()} for m in earlier
                     if m.role not in INSTRUCTIONS and m.text())
     return Asked(last.text(), images, history, None if more.options is None else tuple(more.options),
                  _collaboration(request), more.style, tuple(more.without), more.patient)
+
+
+def _with_image(text: str) -> list[dict[str, Any]]:
+    return [{"type": "image"}, {"type": "text", "text": text}]
 
 
 def _refuse_unsupported(request: ChatRequest) -> None:
@@ -195,11 +201,12 @@ def ignored(request: ChatRequest) -> tuple[str, ...]:
     return (*sorted(request.model_extra or ()), *(["system messages"] if instructions else []))
 
 
-def usage(messages: Iterable[Mapping[str, str]], text: str, count: Count | None) -> dict[str, int] | None:
+def usage(messages: Iterable[Mapping[str, Any]], text: str, count: Count | None) -> dict[str, int] | None:
     """Return counts of text tokens (images are not in them), or None where the generalist cannot count."""
     if count is None:
         return None
-    prompt, completion = sum(count(m["content"]) for m in messages), count(text)
+    said = (m["content"] if isinstance(m["content"], str) else m["content"][-1]["text"] for m in messages)
+    prompt, completion = sum(map(count, said)), count(text)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

@@ -366,6 +366,23 @@ def test_conversations_remember_their_turns_and_images(tmp_path, zoo):
         one.chat().ask("What?")
 
 
+def test_images_stand_in_the_turn_that_first_showed_them(tmp_path, zoo):
+    one = consilium(tmp_path, ["A brain.", "On the left.", "Another.", "It grew."])
+    chat = one.chat()
+    for question, images in (("What is it?", picture(1)), ("Where?", None), ("And this?", picture(2)), ("Why?", None)):
+        chat.ask(question, images, collaboration="none")
+
+    def shown(call) -> list[int]:
+        """Return the number of images in each turn of a person."""
+        turns = [m for m in call.messages if m.type == "human"]
+        return [sum(isinstance(p, dict) and p["type"] != "text" for p in m.content) if isinstance(m.content, list) else 0
+                for m in turns]
+
+    assert [shown(call) for call in one.generalist.seen] == [[1], [1, 0], [0, 0, 1], [0, 0, 1, 0]]
+    trace = one.records.turns(chat.id)[-1].trace_id
+    assert consilium(tmp_path, ["It grew."]).replay(trace).text == "It grew."
+
+
 def test_a_conversation_is_continued_by_its_identifier(tmp_path, zoo):
     conversation = consilium(tmp_path, ["A brain."]).chat()
     conversation.ask("What is it?", picture(1), collaboration="none")

@@ -192,7 +192,8 @@ def test_a_later_turn_asks_about_the_earlier_image(client: openai.OpenAI, fake: 
     assert answer.consilium["label"] == "glioma"
     assert answer.consilium["ignored"] == ["system messages"]
     assert fake.asked[-1]["question"] == "Are you sure?"
-    assert [turn["content"] for turn in fake.history] == ["Which disease?", "Glioma."]
+    asked = [{"type": "image"}, {"type": "text", "text": "Which disease?"}]  # the image stands where it was shown
+    assert [turn["content"] for turn in fake.history] == [asked, "Glioma."]
     assert fake.asked[-1]["studies"][0].rgb()[0, 0, 0] == 10
 
 
