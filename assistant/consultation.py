@@ -20,6 +20,7 @@ from assistant.collaboration.evidence import assemble, match
 from assistant.collaboration.look import own_looks
 from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
 from assistant.errors import BadReply, ToolsUnsupported
+from assistant.generalist.boxes import read_back
 from assistant.generalist.generalist import Generalist
 from assistant.records import without_images
 from assistant.settings import LIMITS
@@ -180,7 +181,8 @@ class Consultation:
         if notes:
             said.append(f"\n\n{notes}")
             yield TextDelta(f"\n\n{notes}")
-        boxes = tuple(self.generalist.boxes.decode(written, self.question.studies[0].size))
+        size = self.question.studies[0].size
+        boxes = tuple(read_back(self.generalist.boxes, written, size, template.shown_size(size)))
         answer = Answer(text="".join(said), label=None, confidence=None, refer=reason is not None,
                         refer_reason=reason, kind=self._scoping.triaged.kind)
         yield self._finished(answer, evidence, boxes)

@@ -27,6 +27,8 @@ from specialists.core.study import Study
 
 Message = dict[str, Any]
 
+SHOWN_SIDE = 448
+"""Pixels of the longer side of an image as a generalist gets it, in serving and in tuning."""
 SHOWN_OPTIONS = 5
 """Options of a specialist that are written out, most probable first."""
 
@@ -52,12 +54,23 @@ def shuffled(options: Sequence[str], seed: str) -> list[str]:
     return order
 
 
-def png_url(study: Study, size: int = 448) -> str:
+def shown(image: Image.Image, size: int = SHOWN_SIDE) -> Image.Image:
+    """Return the image as a generalist gets it: its longer side at most `size` pixels."""
+    small = image.copy()
+    small.thumbnail((size, size), Image.Resampling.BICUBIC)
+    return small
+
+
+def shown_size(size: tuple[int, int], longest: int = SHOWN_SIDE) -> tuple[int, int]:
+    """Return the (width, height) of an image of `size` once it is shown."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def png_url(study: Study, size: int = SHOWN_SIDE) -> str:
     """Return the key frame as a PNG data URL, its longer side at most `size` pixels; no header value enters it."""
-    image = study.image()
-    image.thumbnail((size, size), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    shown(study.image(), size).save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

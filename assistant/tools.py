@@ -48,10 +48,22 @@ def langchain_tools(study: Study, names: Sequence[str], *, domain: str | None = 
                     patient: str | None = None) -> list[BaseTool]:
     """Return a tool for each named specialist, and similar_cases when there is a domain to search."""
     cards = registry.cards()
-    tools = [_tool(cards[name].tool_schema(), _specialist(name, study)) for name in names]
+    tools = [bound(cards[name].tool_schema(), _specialist(name, study)) for name in names]
     if domain is not None:
-        tools.append(_tool(SIMILAR_CASES_SCHEMA, _retrieval(study, domain, patient)))
+        tools.append(bound(SIMILAR_CASES_SCHEMA, _retrieval(study, domain, patient)))
     return tools
+
+
+def bound(schema: Mapping[str, Any], run: Callable[[Mapping[str, Any]], Result]) -> BaseTool:
+    """Return the tool of a schema (OpenAI's function object) that answers a call's arguments with `run`."""
+    def call(**arguments: Any) -> tuple[str, Result]:
+        result = run(arguments)
+        return say(result), result
+
+    function = schema["function"]
+    return StructuredTool(name=function["name"], description=function["description"], func=call,
+                          args_schema=function["parameters"], response_format="content_and_artifact",
+                          handle_tool_error=True)
 
 
 def say(result: Result) -> str:
@@ -91,17 +103,6 @@ def _retrieval(study: Study, domain: str, patient: str | None) -> Callable[[Mapp
         return Result(retrieved=retrieved, seconds=time.perf_counter() - start)
 
     return run
-
-
-def _tool(schema: Mapping[str, Any], run: Callable[[Mapping[str, Any]], Result]) -> BaseTool:
-    def call(**arguments: Any) -> tuple[str, Result]:
-        result = run(arguments)
-        return say(result), result
-
-    function = schema["function"]
-    return StructuredTool(name=function["name"], description=function["description"], func=call,
-                          args_schema=function["parameters"], response_format="content_and_artifact",
-                          handle_tool_error=True)
 
 
 def _only(arguments: Mapping[str, Any], known: Mapping[str, str]) -> None:

@@ -22,7 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from specialists import catalog  # noqa: E402  (the checkout, not an installed copy)
+from instruct_data.mix import KINDS  # noqa: E402  (the checkout, not an installed copy)
+from specialists import catalog  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end: (?P=name) -->)",
                   re.DOTALL)
@@ -46,6 +47,12 @@ def methods() -> str:
              "<br>".join(f"[`{name}`](specialists/{task}/{name}.py) {line}" for name, line in named.items()))
             for task, named in catalog.METHODS.items()]
     return table(["task", "asks", "methods"], rows)
+
+
+def kinds() -> str:
+    """Return the kinds of conversation of instruction data."""
+    return table(["kind of conversation", "what it teaches"],
+                 [(f"[`{name}`](../instruct_data/kinds/{name}.py)", kind.what) for name, kind in KINDS.items()])
 
 
 def cards() -> list[dict[str, Any]]:
@@ -217,7 +224,7 @@ def example_output() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "methods": methods, "specialists": specialists, "weights": weights, "headline": headline,
+    "methods": methods, "kinds": kinds, "specialists": specialists, "weights": weights, "headline": headline,
     "results": results, "triage": triage, "trust": trust, "yardsticks": yardsticks, "claims": claims,
     "help": command_help,
 }

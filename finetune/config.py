@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class TuneConfig:
     """Data folder that the records' image paths are relative to."""
     out: Path
     """Folder for the result."""
+    built: Path | None = None
+    """Folder with the images that the build made ("made/..."); that of the records unless named."""
     batch: int = 32
     learning_rate: float = 1e-3
     vision_rate: float = 0.1
@@ -32,6 +35,8 @@ class TuneConfig:
     """Longer conversations are left out, never cut."""
     minutes: float = 0.0
     """Stop after so many minutes, with the rate brought down to zero by then; 0 runs all passes."""
+    lora_on: tuple[Literal["language", "connector", "vision"], ...] = ("language",)
+    """Parts of the net that get LoRA matrices; vLLM serves those of tower and connector only when told so."""
     rank: int = 16
     """Rank of the LoRA matrices; alpha is twice the rank."""
     seed: int = 0

@@ -1,161 +1,171 @@
-"""Records to batches: the chat template that serving uses, loss on answers alone, never a truncated image."""
+"""Records to batches for any family: the template and processor that serving uses, loss on answers alone.
+
+An image is shown to the processor as serving shows it and never cut; what consilium-nano does faster stands in
+`squares`. It trains nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from PIL import Image
 
-from finetune.nano import SIZE, grid, patches
-from instruct_data.records import Record
+from assistant.generalist.boxes import BoxCodec
+from assistant.generalist.processors import Row, frame, joined, tokens, written
+from assistant.template import shown, shown_size
+from finetune.nano import SIZE
+from instruct_data.records import Record, image_path, rendered
 from specialists.core.errors import BadData
 from specialists.core.inputs import to_square
 from specialists.core.study import read_study
 
-IMAGE_TOKENS = (SIZE // 32) ** 2
-IMAGE_SIDE = SIZE // 32
+NOT_LEARNED = -100
+"""Label of a token whose prediction is not trained."""
 
 
-@dataclass(frozen=True)
-class Sequenced:
-    """One conversation as tokens."""
+class Read(Protocol):
+    """A conversation as a reader keeps it between the steps: light, without pixels."""
 
-    ids: np.ndarray
-    """int32 (L,)."""
-    answer: np.ndarray
-    """bool (L,): tokens whose prediction is trained."""
-    positions: np.ndarray
-    """int32 (3, L): time, row, column, as Qwen3-VL counts them."""
-    images: tuple[str, ...]
+    @property
+    def length(self) -> int:
+        """Tokens, those of images included."""
+        ...
 
 
-class Encoder:
-    """Renders records by the tokenizer's chat template and marks the answers."""
+Kept = TypeVar("Kept", bound=Read)
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """The template must open an answer with a fixed text, as ChatML does."""
-        self.tokenizer = tokenizer
-        message = [{"role": "user", "content": "x"}]
-        plain = str(tokenizer.apply_chat_template(message, tokenize=False))
-        opened = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-        self.opening = tokenizer(opened[len(plain):], add_special_tokens=False)["input_ids"]
-        self.image = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-        self.end = tokenizer.eos_token_id
 
-    def text(self, record: Record) -> str:
-        """Return the conversation as serving renders it."""
-        tools = [{k: v for k, v in t.items() if k != "specialist"} for t in record.tools] or None
-        return str(self.tokenizer.apply_chat_template(list(record.messages), tools=tools, tokenize=False))
+class Reader(Protocol[Kept]):
+    """From records to batches, for one checkpoint."""
 
-    def encode(self, record: Record) -> Sequenced:
-        """Return the tokens; raises BadData when images and image parts differ or no answer is found."""
-        raw = self.tokenizer(self.text(record), add_special_tokens=False)["input_ids"]
-        places = [i for i, t in enumerate(raw) if t == self.image]
-        if len(places) != len(record.images):
-            raise BadData(f"{record.id}: {len(places)} image parts for {len(record.images)} images; wanted one each.")
-        ids: list[int] = []
-        for token in raw:
-            ids += [token] * (IMAGE_TOKENS if token == self.image else 1)
-        answer = self._answers(ids)
-        if not any(answer):
-            raise BadData(f"{record.id}: no answer to learn; the last message must be the assistant's.")
-        return Sequenced(np.array(ids, np.int32), np.array(answer), self._positions(ids), record.images)
+    def read(self, record: Record) -> Kept:
+        """Return what is kept; raises BadData when images and image parts differ or there is no answer to learn."""
+        ...
 
-    def _answers(self, ids: list[int]) -> list[bool]:
-        marked, inside, size = [False] * len(ids), False, len(self.opening)
-        for i, token in enumerate(ids):
-            marked[i] = inside
-            if inside and token == self.end:
-                inside = False
-            elif not inside and i + 1 >= size and ids[i + 1 - size:i + 1] == self.opening:
-                inside = True
-        return marked
-
-    def _positions(self, ids: list[int]) -> np.ndarray:
-        rows: list[tuple[int, int, int]] = []
-        at = i = 0
-        while i < len(ids):
-            if ids[i] != self.image:
-                rows.append((at, at, at))
-                at, i = at + 1, i + 1
-                continue
-            rows += [(at, at + r, at + c) for r in range(IMAGE_SIDE) for c in range(IMAGE_SIDE)]
-            at, i = at + IMAGE_SIDE, i + IMAGE_TOKENS
-        return np.array(rows, np.int32).T
+    def collate(self, rows: Sequence[Kept], generator: np.random.Generator | None) -> Row:
+        """Return a batch with "labels" (B, L); where a generator is given, images may be varied by it."""
+        ...
 
 
 class Images:
-    """Decoded training images: uint8 (160, 160, 3) by path, read once."""
+    """Images of records, by path."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` is the data folder that record paths are relative to."""
-        self.root = root
-        self.seen: dict[str, np.ndarray] = {}
+    def __init__(self, root: Path, built: Path | None = None) -> None:
+        """`root` is the data folder that record paths are relative to, `built` holds the images of the build."""
+        self.root, self.built = root, built or root
+        self.squares: dict[str, np.ndarray] = {}
+
+    def open(self, path: str) -> Image.Image:
+        """Return the whole image, RGB."""
+        return read_study(image_path(path, self.root, self.built)).image()
 
     def __call__(self, path: str) -> np.ndarray:
-        """Return the image."""
-        if path not in self.seen:
-            self.seen[path] = to_square(read_study(self.root / path).image(), SIZE)
-        return self.seen[path]
+        """Return the image as consilium-nano sees it, uint8 (160, 160, 3), kept once read."""
+        if path not in self.squares:
+            self.squares[path] = to_square(self.open(path), SIZE)
+        return self.squares[path]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one step sees; padding is on the right."""
+class Conversation:
+    """A conversation as the template writes it."""
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    position_ids: torch.Tensor
-    """(3, B, L)."""
-    labels: torch.Tensor
-    """(B, L), -100 where nothing is learned."""
-    pixel_values: torch.Tensor | None
-    image_grid_thw: torch.Tensor | None
+    text: str
+    answers: tuple[tuple[int, int], ...]
+    """Where the text of each answer begins and ends, its end token included."""
+    images: tuple[str, ...]
+    length: int
 
 
-def batches(rows: Sequence[Sequenced], images: Images, size: int, pad: int, generator: np.random.Generator,
-            jitter: bool = True) -> Iterator[Batch]:
-    """Yield batches of rows of like length in random order; images are relit and shifted a little."""
+class Conversations:
+    """Reader for a checkpoint of any family, by its own processor."""
+
+    def __init__(self, processor: Any, codec: BoxCodec, images: Images) -> None:
+        """`codec` is how the family writes boxes."""
+        self.processor, self.codec, self.images = processor, codec, images
+        self.frame = frame(processor)
+        self.pad = processor.tokenizer.pad_token_id or 0
+
+    def read(self, record: Record) -> Conversation:
+        """Return the rendered conversation and its length; its images are read once for that.
+
+        Boxes are written for images of the size that the processor gets.
+        """
+        parts = sum(p["type"] == "image" for m in record.messages if isinstance(m.get("content"), list)
+                    for p in m["content"])
+        if parts != len(record.images):
+            raise BadData(f"{record.id}: {parts} image parts for {len(record.images)} images; wanted one each.")
+        sizes = record.sizes or tuple(self.images.open(path).size for path in record.images)
+        text, answers = self._written(rendered(replace(record, sizes=tuple(map(shown_size, sizes))), self.codec))
+        if not answers:
+            raise BadData(f"{record.id}: no answer to learn; the last message must be the assistant's.")
+        kept = Conversation(text, answers, record.images, 0)
+        return replace(kept, length=self.encode(kept)["input_ids"].shape[1])
+
+    def _written(self, record: Record) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """Return the conversation's text and the spans of its answers.
+
+        The answers stand between what the template writes of the turns before, an answer opened, and the end token.
+        """
+        turns, tools = list(record.messages), offered(record)
+        text, end = written(self.processor, turns, tools, ask=False), self.frame.end
+        spans: list[tuple[int, int]] = []
+        for i, turn in enumerate(turns):
+            if turn["role"] != "assistant":
+                continue
+            before = written(self.processor, turns[:i], tools, ask=True)
+            until = len(written(self.processor, turns[:i + 1], tools, ask=False))
+            if not text.startswith(before):
+                raise BadData(f"{record.id}: the chat template rewrites earlier turns; leave such conversations out.")
+            at = text.rfind(end, len(before), until)
+            spans.append((len(before), at + len(end) if at >= 0 else len(text[:until].rstrip())))
+        if spans and not text[:spans[-1][1]].endswith(end):  # LLaVA's template ends no answer; its training does
+            text = text[:spans[-1][1]] + end
+            spans[-1] = (spans[-1][0], len(text))
+        return text, tuple(spans)
+
+    def encode(self, row: Conversation) -> Row:
+        """Return one conversation as the model takes it, with "labels" (1, L)."""
+        images = [shown(self.images.open(path)) for path in row.images]
+        asked = {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
+        made = tokens(self.processor, row.text, images, **asked)
+        offsets, moved = made.pop("offset_mapping")[0], (made.pop("text_replacement_offsets", None) or [[]])[0]
+        made = dict(made.convert_to_tensors("pt"))
+        labels = torch.full_like(made["input_ids"], NOT_LEARNED)
+        for start, end in _expanded(row.answers, moved):
+            learned = torch.tensor([a < end and b > start for a, b in offsets])
+            labels[0, learned] = made["input_ids"][0, learned]
+        return {**made, "labels": labels}
+
+    def collate(self, rows: Sequence[Conversation], generator: np.random.Generator | None) -> Row:
+        """Return one batch, padded on the right; images are as they are."""
+        return joined([self.encode(row) for row in rows], {"input_ids": self.pad, "labels": NOT_LEARNED}, left=False)
+
+
+def offered(record: Record) -> list[dict[str, Any]]:
+    """Return the tools of a record as serving offers them."""
+    return [{k: v for k, v in tool.items() if k != "specialist"} for tool in record.tools]
+
+
+def _expanded(spans: Sequence[tuple[int, int]], moved: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """Return spans of the text as they lie once every mark of an image has become its tokens."""
+    ends = [place["span"][1] for place in moved]
+    gained = [0, *(place["new_span"][1] - place["span"][1] for place in moved)]
+    return [(start + gained[bisect_right(ends, start)], end + gained[bisect_right(ends, end)]) for start, end in spans]
+
+
+def batches(reader: Reader[Kept], rows: Sequence[Kept], size: int, generator: np.random.Generator) -> Iterator[Row]:
+    """Yield batches of conversations of like length in random order."""
     order = generator.permutation(len(rows))
     pool = size * 32
     for start in range(0, len(order), pool):
-        chunk = sorted(order[start:start + pool], key=lambda i: len(rows[i].ids))
+        chunk = sorted(order[start:start + pool], key=lambda i: rows[i].length)
         groups = [chunk[i:i + size] for i in range(0, len(chunk), size)]
         for g in generator.permutation(len(groups)):
-            yield collate([rows[i] for i in groups[g]], images, pad, generator if jitter else None)
-
-
-def collate(rows: Sequence[Sequenced], images: Images, pad: int, generator: np.random.Generator | None) -> Batch:
-    """Return one batch; lengths are multiples of 16, else a CPU keeps a compiled kernel for every length there is."""
-    length = -(-max(len(r.ids) for r in rows) // 16) * 16
-    ids = torch.full((len(rows), length), pad)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    positions = torch.zeros(3, len(rows), length, dtype=torch.long)
-    for i, row in enumerate(rows):
-        n = len(row.ids)
-        ids[i, :n] = torch.from_numpy(row.ids.astype(np.int64))
-        mask[i, :n] = 1
-        labels[i, :n] = torch.where(torch.from_numpy(row.answer), ids[i, :n], -100)
-        positions[:, i, :n] = torch.from_numpy(row.positions.astype(np.int64))
-    paths = [p for r in rows for p in r.images]
-    if not paths:
-        return Batch(ids, mask, positions, labels, None, None)
-    pixels = torch.from_numpy(np.stack([images(p) for p in paths])).permute(0, 3, 1, 2).float() / 255
-    if generator is not None:
-        pixels = _jitter(pixels, generator)
-    return Batch(ids, mask, positions, labels, patches(pixels), grid(len(paths)))
-
-
-def _jitter(pixels: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    """Relight and shift by up to 8 pixels; sides stay sides, boxes stay right within a bin or two."""
-    count = len(pixels)
-    contrast = torch.from_numpy(generator.uniform(0.8, 1.2, (count, 1, 1, 1))).float()
-    light = torch.from_numpy(generator.uniform(-0.1, 0.1, (count, 1, 1, 1))).float()
-    shift = generator.integers(-6, 7, 2)
-    padded = torch.nn.functional.pad(pixels, (6, 6, 6, 6), mode="replicate")
-    moved = padded[:, :, 6 + shift[0]:6 + shift[0] + SIZE, 6 + shift[1]:6 + shift[1] + SIZE]
-    return ((moved - 0.5) * contrast + 0.5 + light).clamp(0, 1)
+            yield reader.collate([rows[i] for i in groups[g]], generator)

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import torch
 
 from finetune.config import TuneConfig
-from finetune.loop import tune
-from finetune.model import open_checkpoint, open_data
-from finetune.nano import save
+from finetune.loop import tune, write_told
+from finetune.model import open_checkpoint, open_data, open_reader, part_of, save
 
 
 def run(config: TuneConfig) -> None:
     """Tune and write a checkpoint that transformers and vLLM load."""
     torch.manual_seed(config.seed)
-    model, tokenizer = open_checkpoint(config.model)
-    rows, images = open_data(config, tokenizer)
-    tower = model.model.visual
-    tower.requires_grad_(config.vision_rate > 0 and not config.mergers_only)
-    if config.vision_rate > 0 and config.mergers_only:
-        tower.merger.requires_grad_(True)
-        tower.deepstack_merger_list.requires_grad_(True)
-    seconds = tune(model, model.model, model.lm_head, rows, images, tokenizer.pad_token_id, config)
-    save(model, tokenizer, config.out)
-    told = {k: str(v) for k, v in dataclasses.asdict(config).items()}
-    told |= {"seconds": str(round(seconds)), "records": str(len(rows))}
-    (config.out / "training.json").write_text(json.dumps(told, indent=1) + "\n")
+    model, _ = open_checkpoint(config.model)
+    reader = open_reader(config)
+    rows = open_data(config, reader)
+    seeing = {"connector": config.vision_rate > 0, "vision": config.vision_rate > 0 and not config.mergers_only}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(seeing.get(part_of(name), True))
+    seconds = tune(model, model, reader, rows, config)
+    save(model, config.model, config.out)
+    write_told(config, seconds, len(rows))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,34 +16,33 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from assistant.generalist.processors import Row
 from finetune.config import TuneConfig
-from finetune.data import Batch, Images, Sequenced, batches
+from finetune.data import NOT_LEARNED, Reader, batches
+from finetune.model import part_of
 
 LOG = logging.getLogger(__name__)
 
 
-def answer_loss(core: nn.Module, head: nn.Module, batch: Batch) -> Tensor:
-    """Return the cross-entropy of answer tokens (scalar).
+def answer_loss(model: Any, batch: Row) -> Tensor:
+    """Return the cross-entropy of answer tokens (scalar); only they pass through the head.
 
     A conversation of n answer tokens weighs the square root of n, so that letters are not drowned by sentences.
     """
-    given: dict[str, Tensor] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask,
-                                "position_ids": batch.position_ids}
-    if batch.pixel_values is not None and batch.image_grid_thw is not None:
-        given |= {"pixel_values": batch.pixel_values, "image_grid_thw": batch.image_grid_thw}
-    hidden = core(**given, use_cache=False).last_hidden_state[:, :-1]  # (B, L - 1, width)
-    wanted = batch.labels[:, 1:]
-    learned = wanted != -100
+    given = {name: value for name, value in batch.items() if name != "labels"}
+    hidden = model.model(**given, use_cache=False).last_hidden_state[:, :-1]  # (B, L - 1, width)
+    wanted = batch["labels"][:, 1:]
+    learned = wanted != NOT_LEARNED
     lengths = learned.sum(1, keepdim=True).clamp(min=1).expand_as(wanted)[learned].float()
-    losses = F.cross_entropy(head(hidden[learned]).float(), wanted[learned], reduction="none")
+    losses = F.cross_entropy(model.lm_head(hidden[learned]).float(), wanted[learned], reduction="none")
     weights = lengths.rsqrt()
     return (losses * weights).sum() / weights.sum()
 
 
-def tune(model: nn.Module, core: nn.Module, head: nn.Module, rows: Sequence[Sequenced], images: Images, pad: int,
-         config: TuneConfig) -> float:
-    """Train `model` in place; `core` gives hidden states and `head` logits. Returns the seconds it took."""
+def tune(model: nn.Module, base: Any, reader: Reader[Any], rows: Sequence[Any], config: TuneConfig) -> float:
+    """Train `model` in place and return the seconds it took; `base` is the same, less the adapter laid over it."""
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    model.to(accelerator.device)
     optimizer = torch.optim.AdamW(_groups(model, config), betas=(0.9, 0.98), weight_decay=0.02)
     generator = np.random.default_rng(config.seed)
     total = config.passes * math.ceil(len(rows) / config.batch)
@@ -50,24 +51,32 @@ def tune(model: nn.Module, core: nn.Module, head: nn.Module, rows: Sequence[Sequ
     model.train()
     with (config.out / "log.jsonl").open("w") as log:
         for _ in range(config.passes):
-            for batch in batches(rows, images, config.batch, pad, generator):
+            for batch in batches(reader, rows, config.batch, generator):
                 done = _progress(step, total, started, config)
                 if done >= 1:
                     break
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * _decay(done)
                 with accelerator.autocast():
-                    loss = answer_loss(core, head, batch)
+                    loss = answer_loss(base, {name: value.to(accelerator.device) for name, value in batch.items()})
                 optimizer.zero_grad()
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 recent.append(float(loss.detach()))
                 step += 1
-                if step % 50 == 0:
+                if step % 50 == 0 or step == total:
                     _report(log, step, total, recent, started)
                     recent = []
+    model.to("cpu")
     return time.perf_counter() - started
+
+
+def write_told(config: TuneConfig, seconds: float, records: int) -> None:
+    """Write training.json: the settings, the time and the number of conversations."""
+    told = {k: str(v) for k, v in dataclasses.asdict(config).items()}
+    told |= {"seconds": str(round(seconds)), "records": str(records)}
+    (config.out / "training.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 def _report(log: object, step: int, total: int, recent: list[float], started: float) -> None:
@@ -88,8 +97,8 @@ def _decay(done: float) -> float:
 
 
 def _groups(model: nn.Module, config: TuneConfig) -> list[dict[str, object]]:
-    vision = [p for n, p in model.named_parameters() if p.requires_grad and ".visual." in n]
-    other = [p for n, p in model.named_parameters() if p.requires_grad and ".visual." not in n]
+    trained = [(part_of(n) in ("vision", "connector"), p) for n, p in model.named_parameters() if p.requires_grad]
+    vision, other = [p for seen, p in trained if seen], [p for seen, p in trained if not seen]
     groups: list[dict[str, object]] = [{"params": other, "peak": config.learning_rate, "lr": 0.0}]
     if config.vision_rate > 0 and vision:
         groups.append({"params": vision, "peak": config.learning_rate * config.vision_rate, "lr": 0.0})

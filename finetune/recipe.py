@@ -27,7 +27,9 @@ from finetune.data import Images
 from finetune.model import open_checkpoint
 from finetune.nano import NanoConfig, make_model, make_tokenizer, save
 from finetune.vision import VisionConfig, teach
-from instruct_data.items import Library, gather
+from instruct_data.engine import examined
+from instruct_data.gather import gather
+from instruct_data.items import Library
 from instruct_data.mix import LOOKING, build
 from instruct_data.records import read, write
 from specialists.core.study import read_study
@@ -65,14 +67,15 @@ class Nano:
 
 def run(config: Nano) -> None:
     """Run all stages and write the checkpoint with its card."""
-    started, library = time.perf_counter(), gather(config.data, config.evidence)
-    write(build(gather(config.data), 3000, 1), config.out / "words" / "records.jsonl")
+    started, made = time.perf_counter(), config.out / "made"
+    library = examined(gather(config.data, config.evidence), made)
+    write(build(library, 6000, 1), config.out / "words" / "records.jsonl")
     start(config.out / "words", config.out / "start", NanoConfig())
     counts = see(config.out / "start", config.data, config.out / "seeing", VisionConfig(epochs=config.vision_epochs))
     write(build(library, config.weighing, 2, ["weighing", "imagined"]), config.out / "weighing" / "records.jsonl")
     write(build(library, config.instructions, 3), config.out / "instructions" / "records.jsonl")
     first = TuneConfig(model=config.out / "seeing", data=config.out / "weighing", images=config.data,
-                       out=config.out / "weighed", vision_rate=0, learning_rate=1.5e-3, batch=64)
+                       built=config.out, out=config.out / "weighed", vision_rate=0, learning_rate=1.5e-3, batch=64)
     full.run(first)
     write(build(library, config.looking, 4, shares=LOOKING), config.out / "looking" / "records.jsonl")
     second = replace(first, model=first.out, data=config.out / "instructions", out=config.out / "instructed",
@@ -98,7 +101,8 @@ def see(model: Path, data: Path, out: Path, config: VisionConfig, most: int = 10
     net, tokenizer = open_checkpoint(model)
     rng, items = random.Random(config.seed), []
     for _, of_set in sorted(gather(data).by_set.items()):
-        items += rng.sample(list(of_set), min(most, len(of_set)))
+        named = [i for i in of_set if i.kind]  # sets of mixed kinds teach a tower nothing by their name
+        items += rng.sample(named, min(most, len(named)))
     images = Images(data)
     pixels = np.stack([images(i.image) for i in items])
     counts = teach(net, pixels, [(i.sample.dataset, i.label if i.labels else i.kind) for i in items], config)

@@ -1,71 +1,152 @@
-"""`consilium data build`: instruction data from a data folder, as JSONL."""
+"""`consilium data build | check | show | convert`: instruction data from images and what is known of them."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from instruct_data.records import KINDS, OUT_OF_DOMAIN, Record, write
+VERBS = {
+    "build": "make conversations of images with labels, masks, boxes, reports or question-answer pairs",
+    "check": "find boxes, texts, splits and labels that are wrong; exits non-zero when there are errors",
+    "show": "open a sample in the browser, boxes drawn",
+    "convert": "write the conversations as TRL, LLaMA-Factory, ms-swift, LLaVA or InternVL read them",
+}
 
 
 @dataclass(frozen=True)
 class Build:
-    """Build instruction data from the record layout."""
+    """Build instruction data; a killed build goes on where it was, and gives the same bytes."""
 
     data: Path
-    """Data folder: one folder a set, each with records.jsonl."""
+    """Images with what is known of them: a folder in any known layout, or its index file."""
     out: Path
-    """Folder for records.jsonl and manifest.json."""
+    """Folder for records-*.jsonl, records-*.parquet, manifest.json and the datasheet README.md."""
     evidence: Path | None = None
-    """Folder of out-of-fold opinions and cases, DOMAIN.jsonl."""
-    count: int = 60000
-    """Number of conversations."""
+    """Folder of out-of-fold opinions and cases, DOMAIN.jsonl (`consilium specialists train --zoo --oof DIR`)."""
+    layout: str | None = None
+    """Layout of the data; found by its content when not named."""
     seed: int = 0
     split: str = "train"
+    """train, val, test or all."""
     exclude: tuple[str, ...] = ()
-    """Sets to leave out, besides those that are out of domain for the generalist."""
+    """Sets to leave out, besides those that the generalist must never see."""
+    allow: tuple[str, ...] = ()
+    """Sets to take in although they are left out by default."""
+    restricted: bool = False
+    """Take in images whose terms keep them out of weights that ship, for training of one's own."""
     kinds: tuple[str, ...] = ()
     """Kinds of conversation; all when none is named."""
+    forms: int = 1
+    """Wordings of each fact by each kind."""
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = None
+    """Processes on this machine with --engine ray; one a core when not named."""
+    address: str | None = None
+    """A running Ray cluster, e.g. auto or ray://HOST:10001; its machines must see the same folders."""
+    writer: str = "templates"
+    """templates, or the address of an OpenAI-compatible server whose model rewords them (key: CONSILIUM_API_KEY)."""
+    writer_model: str = ""
+    """Name of the model on that server."""
+    language: str = "en"
+    """Language that the model writes."""
 
 
-def run(config: Build) -> None:
-    """Build, write and say what was built."""
-    from instruct_data.items import gather
-    from instruct_data.mix import build
+def _build(arguments: list[str]) -> int:
+    import tyro
 
-    library = gather(config.data, config.evidence, split=config.split, exclude=OUT_OF_DOMAIN | set(config.exclude))
-    counts: Counter[str] = Counter()
-    sets: dict[str, str] = {}
+    config = tyro.cli(Build, args=arguments, prog="consilium data build")
+    manifest = build(config)
+    rows = [f"  {name:26}{row['records']:>8}{row['new_facts']:>10}" for name, row in manifest["kinds"].items()]
+    lost = sum(manifest["lost"].values())
+    sys.stdout.write("\n".join([
+        f"{manifest['records']} conversations about {manifest['images']} images, {manifest['facts']} distinct facts.",
+        f"  {'kind':26}{'records':>8}{'new facts':>10}", *rows,
+        f"{lost} conversations lost to filters, {len(manifest['left_out'])} images left out; see "
+        f"{config.out / 'README.md'}", ""]))
+    for name, reason in list(manifest["left_out"].items())[:10]:
+        sys.stdout.write(f"left out: {name}: {reason}\n")
+    return 0
 
-    def counted() -> object:
-        for record in build(library, config.count, config.seed, config.kinds or None):
-            counts[record.kind] += 1
-            sets[record.dataset] = record.license
-            yield record
 
-    records: list[Record] = list(counted())  # type: ignore[call-overload]
-    written = write(records, config.out / "records.jsonl")
-    manifest = {"records": written, "seed": config.seed, "split": config.split, "kinds": dict(sorted(counts.items())),
-                "sets": dict(sorted(sets.items())), "excluded": sorted(OUT_OF_DOMAIN | set(config.exclude))}
-    (config.out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-    sys.stdout.write(json.dumps(manifest["kinds"]) + "\n")
+def build(config: Build) -> dict:
+    """Build what the flags say and return the manifest."""
+    from rich.progress import Progress
+
+    from instruct_data.build import finish, finished
+    from instruct_data.engine import Plan, local, parts
+    from instruct_data.records import OUT_OF_DOMAIN
+    from instruct_data.writers.language_model import WriterConfig
+
+    writer = None if config.writer == "templates" else WriterConfig(
+        url=config.writer, model=config.writer_model, language=config.language, cache=config.out / ".writer")
+    plan = Plan(config.data, config.out, config.evidence, config.layout, config.seed, config.split,
+                tuple(sorted((OUT_OF_DOMAIN | set(config.exclude)) - set(config.allow))), config.restricted, config.kinds, config.forms,
+                writer=writer)
+    done = finished(plan)
+    if done is not None:
+        return done
+    with Progress(transient=True) as bar:
+        task = bar.add_task("parts", total=parts(plan))
+
+        def one(number: int) -> None:
+            bar.advance(task)
+
+        if config.engine == "ray":
+            from instruct_data.on_ray import run
+
+            run(plan, one, config.workers, config.address)
+        else:
+            local(plan, one)
+    return finish(plan)
+
+
+def _check(arguments: list[str]) -> int:
+    import tyro
+
+    from instruct_data.checks import Check, run_check
+
+    return run_check(tyro.cli(Check, args=_folder_first(arguments), prog="consilium data check"))
+
+
+def _show(arguments: list[str]) -> int:
+    import tyro
+
+    from instruct_data.show import Show, run_show
+
+    return run_show(tyro.cli(Show, args=_folder_first(arguments), prog="consilium data show"))
+
+
+def _folder_first(arguments: list[str]) -> list[str]:
+    """Let the built folder stand first without its flag."""
+    return arguments if not arguments or arguments[0].startswith("-") else ["--folder", *arguments]
+
+
+def _convert(arguments: list[str]) -> int:
+    import tyro
+
+    from instruct_data.formats import Convert, convert
+
+    config = tyro.cli(Convert, args=arguments, prog="consilium data convert")
+    done = convert(config.data, config.out, to=config.to, model=config.model, images=config.images)
+    sys.stdout.write(f"{done.written} conversations in {done.file}\n")
+    for reason, count in done.left_out.items():
+        sys.stdout.write(f"left out: {count} ({reason})\n")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `consilium data VERB`."""
-    import tyro
-
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] != "build":
-        known = "usage: consilium data build --data DIR --out DIR [--evidence DIR] [--count N] [--seed N]\n"
-        sys.stdout.write(known + f"kinds of conversation: {', '.join(KINDS)}\n")
+    if not arguments or arguments[0] not in VERBS:
+        known = "\n".join(f"  {verb:9}{what}" for verb, what in VERBS.items())
+        sys.stdout.write(f"usage: consilium data VERB --help\n{known}\n")
         return 0 if arguments[:1] in ([], ["--help"], ["-h"]) else 2
-    run(tyro.cli(Build, args=arguments[1:], prog="consilium data build"))
-    return 0
+    run: dict[str, Callable[[list[str]], int]] = {
+        "build": _build, "check": _check, "show": _show, "convert": _convert}
+    return run[arguments[0]](arguments[1:])
 
 
 if __name__ == "__main__":

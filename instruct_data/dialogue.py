@@ -1,23 +1,65 @@
-"""Small pieces that every kind of conversation uses: choice of an item, messages, questions."""
+"""Small pieces that every kind of conversation uses: the record of messages, prompts as serving writes them."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
+from assistant import template
 from instruct_data.items import Item
-from instruct_data.records import Record
+from instruct_data.records import Marked, Record
 
 IMAGE = "image:0"
-"""Stands for the image in prompts made by the template; becomes an {"type": "image"} part."""
+"""Stands for an image in prompts made by the template; becomes an {"type": "image"} part."""
+TOLD = 0.5
+"""Share of prompts that tell the kind of image, as serving does once triage has named it."""
 
 DIAGNOSIS_QUESTIONS = (
     "What is the diagnosis?", "Which option fits best?", "Which diagnosis is most likely?", "What does the image show?",
     "What is the finding?", "Which of these is it?", "What is the most likely diagnosis?", "Which option is right?",
     "Choose the diagnosis.", "Which disease does the image show?", "What do you see?", "Which finding is present?",
 )
+
+
+def told(item: Item, rng: random.Random, share: float = TOLD) -> str | None:
+    """Return the kind of image in a share of the cases: a prompt's first line; None leaves it out."""
+    return item.kind if item.kind and rng.random() < share else None
+
+
+def opened(question: str, images: int = 1, **how: Any) -> list[dict[str, Any]]:
+    """Return `template.opening` over a number of images: system turn and question, as serving writes them."""
+    return template.opening(question, [IMAGE] * images, **how)
+
+
+def turns(first: Sequence[Mapping[str, Any]], answer: str, *more: tuple[str, str]) -> list[dict[str, Any]]:
+    """Return a prompt, its answer, and further (question, answer) turns; the images stay in the first turn."""
+    said = [{"role": role, "content": text} for pair in more
+            for role, text in zip(("user", "assistant"), pair, strict=True)]
+    return [*(dict(m) for m in first), {"role": "assistant", "content": answer}, *said]
+
+
+def record(kind: str, item: Item | None, messages: Sequence[Mapping[str, Any]], *, facts: Sequence[str] = (),
+           boxes: Sequence[Marked] = (), tools: Sequence[Mapping[str, Any]] = (), others: Sequence[Item] = ()
+           ) -> Record:
+    """Return the record of whole messages, answers included; a prompt without image parts makes one without images.
+
+    `others` are further images after the item's own, in the order of the image parts. The id depends on the content.
+    """
+    shown = tuple(_parts(m) for m in messages)
+    count = sum(p["type"] == "image" for m in shown if isinstance(m["content"], list) for p in m["content"])
+    seen = [i for i in (item, *others) if i is not None][:count]
+    name = sha256(repr((kind, [i.image for i in seen], shown, tools)).encode()).hexdigest()[:16]
+    sample = item.sample if item is not None else None
+    about = {} if item is None or sample is None else {
+        "dataset": sample.dataset, "modality": item.kind, "split": sample.split, "group": sample.group,
+        "source": sample.source, "license": sample.license, "tier": sample.tier}
+    return Record(id=f"{kind}-{name}", kind=kind, images=tuple(i.image for i in seen), messages=shown,
+                  tools=tuple(tools), facts=tuple(facts), boxes=tuple(boxes),
+                  sizes=tuple(i.size for i in seen) if all(i.size[0] for i in seen) else (),
+                  **{"dataset": "imagined", "tier": "A", **about})
 
 
 def pick(groups: Mapping[str, Sequence[Item]], rng: random.Random) -> Item:
@@ -34,27 +76,9 @@ def pick(groups: Mapping[str, Sequence[Item]], rng: random.Random) -> Item:
     return rng.choice([i for i in items if i.label == label])
 
 
-def record(kind: str, rng: random.Random, item: Item | None, messages: Sequence[Mapping[str, Any]], answer: str,
-           tools: Sequence[Mapping[str, Any]] = (), *, see: bool = True) -> Record:
-    """Return the record of prompt messages and the answer; `see=False` leaves the image out."""
-    shown = [_parts(m, see and item is not None) for m in messages]
-    return finish(kind, rng, item, [*shown, {"role": "assistant", "content": answer}], tools, see=see)
-
-
-def finish(kind: str, rng: random.Random, item: Item | None, messages: Sequence[Mapping[str, Any]],
-           tools: Sequence[Mapping[str, Any]] = (), *, see: bool = True) -> Record:
-    """Return the record of whole messages."""
-    sample = item.sample if item is not None else None
-    return Record(id=f"{kind}-{rng.getrandbits(48):012x}", kind=kind, images=(item.image,) if item and see else (),
-                  messages=tuple(messages), tools=tuple(tools), dataset=sample.dataset if sample else "imagined",
-                  split=sample.split if sample else "train", license=sample.license if sample else "",
-                  tier=sample.tier if sample else "A")
-
-
-def _parts(message: Mapping[str, Any], see: bool) -> dict[str, Any]:
-    """Return the message with the template's image URLs as image parts, or without them."""
+def _parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message with the template's image URLs as image parts."""
     content = message["content"]
     if isinstance(content, str):
         return dict(message)
-    parts = [{"type": "image"} if p["type"] == "image_url" else p for p in content if see or p["type"] != "image_url"]
-    return {**message, "content": parts}
+    return {**message, "content": [{"type": "image"} if p["type"] == "image_url" else p for p in content]}

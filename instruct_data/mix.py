@@ -1,60 +1,136 @@
-"""How much of each kind of conversation: shares chosen on validation images (docs/log.md)."""
+"""The kinds of conversation, and how much of each a training mixture holds: shares chosen on validation images."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from instruct_data.items import Library
+from instruct_data.dialogue import pick
+from instruct_data.items import Item, Library
 from instruct_data.kinds import (
+    attributes,
+    bootstrapping,
+    comparison,
+    counting,
     diagnosis,
+    earlier_answer,
     evidence,
     findings,
-    grounding,
+    grading,
+    image_analysis,
     image_kind,
     imagined,
     looking,
+    multi_label,
+    presence,
+    referring_captioning,
+    referring_classification,
     refusal,
+    report,
     tool_use,
+    visual_grounding,
+    vqa,
+    weighing,
 )
 from instruct_data.records import Record
 from specialists.core.errors import BadData
 
-Make = Callable[[Library, random.Random], Record]
+Make = Callable[[Item, Library, random.Random], Iterator[Record]]
 
-KINDS: dict[str, tuple[Make, float]] = {
-    "evidence": (evidence.make, 0.38),
-    "weighing": (evidence.make_blind, 0.10),
-    "imagined": (imagined.make, 0.07),
-    "diagnosis": (diagnosis.make, 0.16),
-    "looking": (looking.make, 0.02),
-    "image_kind": (image_kind.make, 0.05),
-    "findings": (findings.make, 0.08),
-    "grounding": (grounding.make, 0.05),
-    "tool_use": (tool_use.make, 0.08),
-    "refusal": (refusal.make, 0.03),
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of conversation in a mixture."""
+
+    make: Make
+    share: float
+    """Part of a training mixture."""
+    what: str
+    """What it teaches, in a line."""
+    needs_evidence: bool = False
+    """Made of out-of-fold opinions and cases alone."""
+
+
+KINDS: dict[str, Kind] = {
+    "visual_grounding": Kind(visual_grounding.make, 0.05, "where is it? boxes, or that it is not there"),
+    "referring_classification": Kind(referring_classification.make, 0.03, "what is in this box?"),
+    "referring_captioning": Kind(referring_captioning.make, 0.02, "describe this box"),
+    "image_analysis": Kind(image_analysis.make, 0.03, "several turns, from the kind of image to a conclusion"),
+    "image_kind": Kind(image_kind.make, 0.05, "kind of image, view, side"),
+    "diagnosis": Kind(diagnosis.make, 0.13, "which option? from the image alone"),
+    "multi_label": Kind(multi_label.make, 0.01, "which of these apply?"),
+    "grading": Kind(grading.make, 0.02, "how severe, on an ordered scale?"),
+    "counting": Kind(counting.make, 0.01, "how many?"),
+    "presence": Kind(presence.make, 0.03, "is it there? yes or no, with what it rests on"),
+    "attributes": Kind(attributes.make, 0.02, "size, place and side of a finding"),
+    "comparison": Kind(comparison.make, 0.02, "two images: the same? which one, which more?"),
+    "report": Kind(report.make, 0.02, "findings and impression from what is known"),
+    "bootstrapping": Kind(bootstrapping.make, 0.01, "report-like text steered by the label, and filtered by it"),
+    "vqa": Kind(vqa.make, 0.03, "questions and answers by people"),
+    "findings": Kind(findings.make, 0.05, "an open question answered in sentences"),
+    "looking": Kind(looking.make, 0.03, "the generalist's own look, in words"),
+    "evidence": Kind(evidence.make, 0.22, "weigh opinions and cases against the image", True),
+    "weighing": Kind(weighing.make, 0.06, "weigh opinions and cases without the image", True),
+    "imagined": Kind(imagined.make, 0.04, "weigh imagined evidence about imagined diseases"),
+    "tool_use": Kind(tool_use.make, 0.07, "call tools, read their answers", True),
+    "refusal": Kind(refusal.make, 0.03, "say what cannot be answered, and who can"),
+    "earlier_answer": Kind(earlier_answer.make, 0.02, "talk about an earlier answer", True),
 }
-"""Kind -> (its make, its share of the mixture)."""
+"""Every kind of conversation by its name."""
 
 LOOKING = {"looking": 0.50, "evidence": 0.26, "weighing": 0.03, "imagined": 0.02, "diagnosis": 0.04, "image_kind": 0.04,
-           "findings": 0.03, "grounding": 0.02, "tool_use": 0.05, "refusal": 0.01}
+           "findings": 0.03, "visual_grounding": 0.02, "tool_use": 0.05, "refusal": 0.01}
 """Shares of the last stage: half of it is looking, which the stage before hardly teaches (docs/log.md)."""
 
-NEEDS_EVIDENCE = frozenset({"evidence", "weighing", "tool_use"})
+TRIES = 400
+"""Items asked for a record of a kind before the kind is said to have none."""
+
+
+def chosen(names: Iterable[str] | None, library: Library) -> list[str]:
+    """Return the kinds to build, sorted; raises BadData for an unknown one, or where nothing is left."""
+    wanted = sorted(names or KINDS)
+    unknown = [n for n in wanted if n not in KINDS]
+    if unknown:
+        raise BadData(f"No kind of conversation named {', '.join(unknown)}. Known: {', '.join(sorted(KINDS))}.")
+    possible = [n for n in wanted if library.with_evidence or not KINDS[n].needs_evidence]
+    if not possible:
+        raise BadData("These kinds need out-of-fold evidence: name its folder with --evidence.")
+    return possible
 
 
 def build(library: Library, count: int, seed: int, kinds: Iterable[str] | None = None,
           shares: Mapping[str, float] | None = None) -> Iterator[Record]:
-    """Yield `count` records; the same library, count, kinds, shares and seed give the same records."""
-    names = sorted(kinds or KINDS)
-    unknown = [n for n in names if n not in KINDS]
-    if unknown:
-        raise BadData(f"No kind of conversation named {', '.join(unknown)}. Known: {', '.join(sorted(KINDS))}.")
-    if not library.with_evidence:
-        names = [n for n in names if n not in NEEDS_EVIDENCE]
-    if not names:
-        raise BadData("These kinds need out-of-fold evidence: name its folder with --evidence.")
-    weights = [(shares or {}).get(n, KINDS[n][1]) for n in names]
+    """Yield a training mixture of `count` records; the same examined library, seed and shares give the same ones.
+
+    Kinds that these images tell nothing of are left out, unless they were named: then BadData is raised.
+    """
+    able = {name: _able(name, library) for name in chosen(shares if kinds is None and shares else kinds, library)}
+    mute = [name for name, sets in able.items() if not sets]
+    if mute and (kinds or len(mute) == len(able)):
+        raise BadData(f"No image of these data tells anything of the kind {', '.join(mute)}; leave it out.")
+    names = [name for name in able if able[name]]
+    weights = [(shares or {}).get(n, 0.0 if shares else KINDS[n].share) for n in names]
     for number in range(count):
         rng = random.Random(f"{seed}/{number}")
-        yield KINDS[rng.choices(names, weights)[0]][0](library, rng)
+        name = rng.choices(names, weights)[0]
+        yield _drawn(name, able[name], library, rng)
+
+
+def _able(name: str, library: Library) -> dict[str, Sequence[Item]]:
+    """Return the sets that can tell something of a kind, by a sample of their images."""
+    groups = library.with_evidence if KINDS[name].needs_evidence else library.by_set
+    return {n: items for n, items in groups.items() if _has(name, items, library)}
+
+
+def _drawn(name: str, groups: Mapping[str, Sequence[Item]], library: Library, rng: random.Random) -> Record:
+    for _ in range(TRIES):
+        found = list(KINDS[name].make(pick(groups, rng), library, rng))
+        if found:
+            return rng.choice(found)
+    raise BadData(f"{TRIES} images in a row tell nothing of the kind {name!r}; leave it out.")
+
+
+def _has(name: str, items: Sequence[Item], library: Library) -> bool:
+    step = max(1, len(items) // 40)
+    return any(True for i in items[::step] for _ in KINDS[name].make(i, library, random.Random(0)))

@@ -1,4 +1,4 @@
-"""A small data folder in the record layout, drawn by the tests: two sets, two labels each, boxes in one."""
+"""Small data folders drawn by the tests: the record layout with two sets and boxes in one, and pictures with masks."""
 
 from __future__ import annotations
 
@@ -45,4 +45,30 @@ def evidence_folder(root: Path, data: Path) -> Path:
         lines.append(json.dumps({"id": row["id"], "dataset": name, "split": row["split"], "label": row["label"],
                                  "group": row["group"], "opinions": opinions, "cases": cases}))
     (root / "brain_mri.jsonl").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def masks_folder(root: Path, count: int = 20) -> Path:
+    """Write `count` pictures, masks of their names and a label map under `root`; return it.
+
+    Each has one or two polyps (value 1) in different halves; each other one has an instrument (value 2).
+    """
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for i in range(count):
+        rng = np.random.default_rng([7, i])
+        picture = Image.fromarray(rng.integers(90, 130, (96, 128, 3), dtype=np.uint8))
+        mask = Image.new("L", (128, 96))
+        for half in range(1 + i % 2):
+            x, y = int(rng.integers(6, 24)) + 64 * half, int(rng.integers(6, 40))
+            corners = (x, y, x + 30, y + 20)
+            ImageDraw.Draw(picture).ellipse(corners, fill=(200, 90, 90))
+            ImageDraw.Draw(mask).ellipse(corners, fill=1)
+        if i % 4 < 2:
+            ImageDraw.Draw(picture).rectangle((20, 72, 90, 84), fill=(230, 230, 235))
+            ImageDraw.Draw(mask).rectangle((20, 72, 90, 84), fill=2)
+        picture.save(root / "images" / f"case_{i:02d}.png")
+        mask.save(root / "masks" / f"case_{i:02d}.png")
+    (root / "labels.json").write_text(json.dumps({"0": "background", "1": "polyp", "2": "instrument"}) + "\n")
+    (root / "info.json").write_text(json.dumps({"kind": "colonoscopy", "license": "CC0", "source": "drawn"}) + "\n")
     return root

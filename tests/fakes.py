@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -176,6 +176,8 @@ class FakeOpenAIServer:
         self.chunks = chunks
         self.refused: set[str] = set()
         """Names of body fields that are answered with 400."""
+        self.answer: Callable[[Mapping[str, Any]], str | dict[str, Any] | int] | None = None
+        """Makes the reply of the body, in place of `replies`."""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         fake = self
@@ -232,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif refused:
             self._json(400, {"error": {"message": f"unknown fields: {', '.join(sorted(refused))}"}})
         else:
-            self._answer(fake.next_reply(), body)
+            self._answer(fake.answer(body) if fake.answer else fake.next_reply(), body)
 
     def _answer(self, reply: str | dict[str, Any] | int, body: Mapping[str, Any]) -> None:
         if isinstance(reply, int):

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from specialists.core.findings import Box
@@ -28,6 +28,10 @@ class BoxCodec(Protocol):
         """Return the boxes as the family writes them."""
         ...
 
+    def region(self, box: Box, size: Size) -> str:
+        """Return the place of a box without its label, as a question names it."""
+        ...
+
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return the boxes that stand in a reply, in their order; [] when there is none."""
         ...
@@ -40,6 +44,10 @@ class JsonThousandths:
     def encode(self, boxes: Sequence[Box], size: Size) -> str:
         """Return the JSON list."""
         return _json_list(boxes, [_binned(b, size, (1000, 1000)) for b in boxes])
+
+    def region(self, box: Box, size: Size) -> str:
+        """Return [x1, y1, x2, y2]."""
+        return str(list(_binned(box, size, (1000, 1000))))
 
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return the boxes of every JSON object that has one."""
@@ -59,6 +67,10 @@ class JsonPixels:
         """Return the JSON list."""
         seen = self.resized(size)
         return _json_list(boxes, [_binned(b, size, seen) for b in boxes])
+
+    def region(self, box: Box, size: Size) -> str:
+        """Return [x1, y1, x2, y2]."""
+        return str(list(_binned(box, size, self.resized(size))))
 
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return the boxes of every JSON object that has one."""
@@ -91,6 +103,11 @@ class RefBox:
             f"<ref>{_word(b.label)}</ref><box>({x1},{y1}),({x2},{y2})</box>" for b, (x1, y1, x2, y2) in grid
         )
 
+    def region(self, box: Box, size: Size) -> str:
+        """Return the <box> tag alone."""
+        x1, y1, x2, y2 = _binned(box, size, (1000, 1000))
+        return f"<box>({x1},{y1}),({x2},{y2})</box>"
+
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return every <box>, labelled by the <ref> before it."""
         pattern = rf"<ref>([^<]*)</ref>|<box>\s*\({NUMBER},\s*{NUMBER}\),\s*\({NUMBER},\s*{NUMBER}\)\s*</box>"
@@ -107,6 +124,10 @@ class RefLists:
             f"<ref>{_word(b.label)}</ref><box>[[{', '.join(map(str, _binned(b, size, (1000, 1000))))}]]</box>"
             for b in boxes
         )
+
+    def region(self, box: Box, size: Size) -> str:
+        """Return the <box> tag alone."""
+        return f"<box>[{list(_binned(box, size, (1000, 1000)))}]</box>"
 
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return every quadruple in brackets, labelled by the <ref> before it."""
@@ -125,6 +146,11 @@ class LocTokens:
             f"<loc{y1:04d}><loc{x1:04d}><loc{y2:04d}><loc{x2:04d}> {_word(b.label)}"
             for b, (x1, y1, x2, y2) in grid
         )
+
+    def region(self, box: Box, size: Size) -> str:
+        """Return the four location tokens."""
+        x1, y1, x2, y2 = _binned(box, size, (1023, 1023))
+        return f"<loc{y1:04d}><loc{x1:04d}><loc{y2:04d}><loc{x2:04d}>"
 
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return a box for every four location tokens in a row."""
@@ -148,6 +174,10 @@ class UnitFloats:
             f"{_word(b.label)} [{', '.join(f'{v / 1000:.3f}' for v in _binned(b, size, (1000, 1000)))}]"
             for b in boxes
         )
+
+    def region(self, box: Box, size: Size) -> str:
+        """Return [x1, y1, x2, y2] as shares."""
+        return f"[{', '.join(f'{v / 1000:.3f}' for v in _binned(box, size, (1000, 1000)))}]"
 
     def decode(self, text: str, size: Size) -> list[Box]:
         """Return every quadruple of shares in brackets; the words before it are its label."""
@@ -173,6 +203,15 @@ def codec_for(name: str) -> BoxCodec:
     """Return the codec of a model's type ("qwen3_vl") or name ("Qwen/Qwen3-VL-8B"); Qwen3-VL's if unknown."""
     plain = re.sub(r"[-. ]", "_", name.lower())
     return next((codec for family, codec in FAMILIES.items() if family in plain), UNIT_1000)
+
+
+def read_back(codec: BoxCodec, text: str, size: Size, shown: Size) -> list[Box]:
+    """Return the boxes of a reply about an image of `size` that the model got as `shown`, in pixels of the former."""
+    across, down = size[0] / shown[0], size[1] / shown[1]
+    return [
+        replace(b, xyxy=(b.xyxy[0] * across, b.xyxy[1] * down, b.xyxy[2] * across, b.xyxy[3] * down))
+        for b in codec.decode(text, shown)
+    ]
 
 
 def _binned(box: Box, size: Size, bins: Size) -> tuple[int, int, int, int]:

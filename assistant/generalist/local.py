@@ -23,41 +23,19 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from PIL import Image
 from pydantic import PrivateAttr
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
     StoppingCriteria,
     StoppingCriteriaList,
     TextIteratorStreamer,
 )
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
-from assistant.generalist.boxes import BoxCodec, codec_for
+from assistant.generalist.boxes import BoxCodec
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
+from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, load_processor, tokens, written
 from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
 from specialists.core.inputs import to_square
-
-Row = dict[str, torch.Tensor]
-"""One prompt as the model takes it: ids (1, L) and masks of their shape, pixels, grids."""
-
-
-def load_processor(path: str | Path) -> Any:
-    """Return the checkpoint's processor; where torchvision is missing, the same without its video part.
-
-    transformers' video processors need torchvision, and AutoProcessor refuses the whole for their sake. A
-    processor got this way must not be saved over the checkpoint: its file would lack the video block.
-    """
-    try:
-        return AutoProcessor.from_pretrained(path)
-    except (ImportError, RuntimeError) as error:
-        kind: Any = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(path)), None)
-        if kind is None or "video_processor" not in kind.get_attributes():
-            raise GeneralistError(f"No processor for {path}: {error}") from error
-        kept = [name for name in kind.get_attributes() if name != "video_processor"]
-        still = type(kind.__name__, (kind,), {"get_attributes": classmethod(lambda cls: kept)})
-        return still.from_pretrained(path)
 
 
 class LocalGeneralist(Generalist):
@@ -84,6 +62,7 @@ class LocalGeneralist(Generalist):
     _revision: dict[str, Any] | None = PrivateAttr(default=None)
     _codec: BoxCodec | None = PrivateAttr(default=None)
     _told: dict[str, Any] | None = PrivateAttr(default=None)
+    _frame: Frame | None = PrivateAttr(default=None)
 
     def __init__(self, path: str | Path, *, adapter: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(**{"path": str(path), "adapter": str(adapter) if adapter else None, **kwargs})
@@ -96,7 +75,7 @@ class LocalGeneralist(Generalist):
     def boxes(self) -> BoxCodec:
         """How this model family writes boxes."""
         if self._codec is None:
-            self._codec = codec_for(str(AutoConfig.from_pretrained(self.path).model_type))
+            self._codec = codec_of(self.path)
         return self._codec
 
     def load(self) -> tuple[Any, Any]:
@@ -170,6 +149,7 @@ class LocalGeneralist(Generalist):
     ) -> list[dict[str, float]]:
         """Return `score` of each conversation, computed in batches with padding on the left."""
         model, processor = self.load()
+        lead = self._answers.lead
         given = [checked_options(some) for some in options]
         scored: list[dict[str, float]] = []
         with self._lock, torch.inference_mode():
@@ -177,7 +157,7 @@ class LocalGeneralist(Generalist):
                 part = slice(start, start + self.batch_size)
                 rows = [self._row(messages) for messages in conversations[part]]
                 scored += self._scores(
-                    rows, [[_ids(processor, o) for o in some] for some in given[part]], model
+                    rows, [[_ids(processor, lead + o) for o in some] for some in given[part]], model
                 )
         return [
             renormalized(dict(zip(some, values.values(), strict=True)))
@@ -195,7 +175,7 @@ class LocalGeneralist(Generalist):
                 for b, some in enumerate(options)
             ]
         scored = []
-        end = self._stops()[0]
+        end = self._processor.tokenizer.convert_tokens_to_ids(self._answers.end)
         for row, some in zip(rows, options, strict=True):
             sums: dict[str, float] = {}
             for start in range(0, len(some), self.batch_size):
@@ -224,15 +204,8 @@ class LocalGeneralist(Generalist):
                 "(collaboration full or none), or choose another model."
             )
         try:
-            text = processor.apply_chat_template(
-                turns, tools=list(tools) or None, add_generation_prompt=True, tokenize=False
-            )
-            row = processor(
-                text=[text + prefix],
-                images=images or None,
-                return_tensors="pt",
-                add_special_tokens=not text.startswith(processor.tokenizer.bos_token or "\0"),
-            )
+            text = written(processor, turns, tools, ask=True)
+            row = tokens(processor, text + prefix, images, return_tensors="pt")
         except ValueError as error:
             raise BadQuestion(f"The generalist's processor refuses the conversation: {error}") from error
         limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
@@ -242,6 +215,13 @@ class LocalGeneralist(Generalist):
                 "Ask with fewer images or a shorter text."
             )
         return dict(row)
+
+    @property
+    def _answers(self) -> Frame:
+        """How the chat template frames an answer."""
+        if self._frame is None:
+            self._frame = frame(self._processor)
+        return self._frame
 
     def _reserved(self) -> list[str]:
         """Return the tokens that only the chat template may write."""
@@ -274,12 +254,7 @@ class LocalGeneralist(Generalist):
     def _batch(self, rows: Sequence[Row]) -> Row:
         """Return rows as one batch on the model's device, padded on the left, images one after the other."""
         _, processor = self.load()
-        longest = max(row["input_ids"].shape[1] for row in rows)
-        pad = processor.tokenizer.pad_token_id or 0
-        batch: Row = {}
-        for name in dict.fromkeys(name for row in rows for name in row):
-            values = [_padded(row, name, longest, pad) for row in rows if name in row]
-            batch[name] = torch.cat(values)
+        batch = joined(rows, {"input_ids": processor.tokenizer.pad_token_id or 0}, left=True)
         return {name: value.to(self._model.device) for name, value in batch.items()}
 
     def _stops(self) -> list[int]:
@@ -442,14 +417,6 @@ def _extended(row: Row, tail: Sequence[int]) -> Row:
         else torch.cat([value, more.get(name, torch.zeros((1, len(tail)))).to(value.dtype)], dim=1)
         for name, value in row.items()
     }
-
-
-def _padded(row: Row, name: str, length: int, pad: int) -> torch.Tensor:
-    value, ids = row[name], row["input_ids"]
-    if value.shape != ids.shape:
-        return value
-    fill = pad if name == "input_ids" else 0
-    return torch.nn.functional.pad(value, (length - ids.shape[1], 0), value=fill)
 
 
 def _usage(row: Row, made: int) -> Any:

@@ -1,41 +1,60 @@
-"""Weigh imagined evidence about imagined diseases, without an image: how specialists and cases err in general."""
+"""Weigh imagined evidence about imagined diseases, without an image: how specialists and cases err in general.
+
+The item only seeds it; nothing is said about any image.
+"""
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
 
 from assistant.steps import Case, Opinion
-from instruct_data.items import Library
-from instruct_data.kinds.evidence import decide, gathered, given, invented
+from instruct_data.dialogue import record, turns
+from instruct_data.items import Item, Library
+from instruct_data.kinds.diagnosis import lettered
+from instruct_data.kinds.evidence import gathered, given, invented, prompted
 from instruct_data.records import Record
 
 METHODS = ("small_cnn", "residual", "hybrid", "resnet", "densenet", "vit", "expert", "model")
+COUNTS = (2, 2, 3, 3, 4, 4, 5, 6, 8, 12, 16)
+"""Numbers of options, each as likely as its sisters."""
+REAL = 0.5
+"""Share whose options are labels of a real set, so that known names are weighed too."""
 
 
-def make(library: Library, rng: random.Random) -> Record:
-    """Return a decision between invented names on opinions of drawn skill that err together in part."""
-    words = invented(rng.choice((2, 2, 3, 3, 4, 4, 5, 6, 8, 12, 16)), rng)
-    labels = words if rng.random() < 0.5 or not library.by_set else _real(library, len(words), rng) or words
+def make(item: Item, library: Library, rng: random.Random) -> Iterator[Record]:
+    """Yield a decision on opinions and cases of drawn skill that err together in part."""
+    words = invented(rng.choice(COUNTS), rng)
+    labels = (_real(library, len(words), rng) if rng.random() < REAL else None) or words
     truth = rng.choice(labels)
     shared = {x: rng.gauss(0, 1) for x in labels}
     together = rng.random() * 0.8
     opinions = [_opinion(f"{rng.choice(words)}_{rng.choice(METHODS)}", labels, truth, shared, together, rng)
                 for _ in range(rng.randint(1, 5))]
-    skill, cases = rng.uniform(0.0, 3.0), []
-    top = rng.uniform(0.6, 0.99)
+    kept, few = given(opinions, _cases(labels, truth, shared, together, rng), rng)
+    rng.shuffle(labels)
+    prompt = prompted(gathered(kept or opinions[:1], few, rng), labels, rng, kind=None, see=False)
+    yield record("imagined", None, turns(prompt, lettered(labels, truth)))
+
+
+def _cases(labels: list[str], truth: str, shared: dict[str, float], together: float, rng: random.Random) -> list[Case]:
+    skill, top = rng.uniform(0.0, 3.0), rng.uniform(0.6, 0.99)
+    cases = []
     for place in range(10):
         scores = [skill * (x == truth) + together * shared[x] + rng.gauss(0, 0.6) for x in labels]
         label = rng.choices(labels, [math.exp(s) for s in scores])[0]
         cases.append(Case(f"case{place}", label, top - 0.01 * place * rng.random(), "imagined"))
-    kept, few = given(opinions, sorted(cases, key=lambda c: -c.similarity), rng)
-    return decide(rng, None, gathered(kept or opinions[:1], few, rng), list(labels), truth, see=False)
+    return sorted(cases, key=lambda c: -c.similarity)
 
 
 def _real(library: Library, count: int, rng: random.Random) -> list[str] | None:
-    """Return labels of a real set, so that known names are weighed too."""
-    sets = [items[0].labels for items in library.by_set.values() if len(items[0].labels) >= 2]
-    return list(rng.choice(sets))[:max(2, count)] if sets else None
+    """Return labels of a real set; None where there is none."""
+    sets = [items[0].labels for _, items in sorted(library.by_set.items()) if len(items[0].labels) >= 2]
+    if not sets:
+        return None
+    labels = list(rng.choice(sets))
+    return rng.sample(labels, min(len(labels), max(2, count)))
 
 
 def _opinion(name: str, labels: list[str], truth: str, shared: dict[str, float], together: float,

@@ -9,28 +9,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from assistant.generalist.boxes import UNIT_1000
 from assistant.generalist.local import LocalGeneralist
+from assistant.generalist.processors import codec_of, load_processor
 from finetune import full, lora
 from finetune.__main__ import main
 from finetune.config import TuneConfig
-from finetune.data import Encoder, Images, collate
+from finetune.data import Conversations, Images
 from finetune.merge import merge
-from finetune.model import open_checkpoint, open_data
-from finetune.nano import NanoConfig, grid, hasten, make_model, make_tokenizer, patches, save
-from instruct_data.items import gather
+from finetune.model import open_checkpoint, open_data, open_reader
+from finetune.nano import SIZE, NanoConfig, grid, hasten, make_model, make_tokenizer, patches, save
+from finetune.squares import Squares
+from instruct_data.engine import examined
+from instruct_data.gather import gather
 from instruct_data.mix import build
-from instruct_data.records import read, write
+from instruct_data.records import Marked, Record, read, rendered, write
 from specialists.core.errors import BadData
 from tests.drawn import data_folder, evidence_folder
+
+KINDS = ("diagnosis", "evidence", "image_kind", "refusal", "tool_use", "visual_grounding", "weighing")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder, 24 records and an untrained checkpoint."""
+    """A data folder, 32 records and an untrained checkpoint."""
     root = tmp_path_factory.mktemp("tuning")
     data = data_folder(root / "data")
-    write(build(gather(data, evidence_folder(root / "evidence", data)), 24, 0), root / "records" / "records.jsonl")
+    library = examined(gather(data, evidence_folder(root / "evidence", data)), root / "records" / "made")
+    write(build(library, 32, 0, KINDS), root / "records" / "records.jsonl")
     texts = [json.dumps(dataclasses.asdict(r)) for r in read(root / "records" / "records.jsonl")]
     tokenizer = make_tokenizer(texts, 700)
     size = NanoConfig(vocabulary=700, width=128, layers=2, vision_width=64, vision_layers=3)
@@ -45,26 +53,45 @@ def config(world: Path, out: Path, **changes: object) -> TuneConfig:
 
 def test_only_answers_are_learned_and_prompts_are_those_of_serving(world: Path) -> None:
     _, tokenizer = open_checkpoint(world / "start")
-    encoder = Encoder(tokenizer)
+    reader = Squares(tokenizer, Images(world / "data"))
     for record in read(world / "records" / "records.jsonl"):
-        row = encoder.encode(record)
+        row = reader.read(record)
         learned = tokenizer.decode(row.ids[row.answer])
-        said = [m for m in record.messages if m["role"] == "assistant"]
+        said = [m for m in rendered(record, UNIT_1000).messages if m["role"] == "assistant"]
         assert learned.count("<|im_end|>") == len(said)
         for message in said:
             assert message["content"] in learned
-        assert not (row.ids[row.answer] == encoder.image).any()
+        assert not (row.ids[row.answer] == reader.image).any()
 
 
 def test_positions_are_those_of_the_stock_model(world: Path) -> None:
     model, tokenizer = open_checkpoint(world / "start")
-    encoder = Encoder(tokenizer)
+    reader = Squares(tokenizer, Images(world / "data"))
     record = next(r for r in read(world / "records" / "records.jsonl") if r.images)
-    row = encoder.encode(record)
+    row = reader.read(record)
     ids = torch.from_numpy(row.ids.astype(np.int64))[None]
     stock, _ = model.model.get_rope_index(ids, image_grid_thw=grid(1), attention_mask=torch.ones_like(ids),
-                                          mm_token_type_ids=(ids == encoder.image).int())
+                                          mm_token_type_ids=(ids == reader.image).int())
     assert (stock[:, 0].numpy() == row.positions).all()
+
+
+def test_the_fast_reader_gives_what_the_processor_gives(world: Path, tmp_path: Path) -> None:
+    """The same tokens, labels and pixels as by the way that every family goes."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    record = Record("one", "visual_grounding", ("a.png",), (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Where is the lesion?"}]},
+        {"role": "assistant", "content": "Here: {boxes:0}"}, {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": "Yes."}), boxes=(Marked("lesion", (0.1, 0.2, 0.3, 0.4)),))
+    asked = config(world, tmp_path, images=tmp_path)
+    fast = open_reader(asked)
+    assert isinstance(fast, Squares)
+    slow = Conversations(load_processor(asked.model), codec_of(asked.model), Images(tmp_path))
+    given, wanted = fast.collate([fast.read(record)], None), slow.encode(slow.read(record))
+    length = wanted["input_ids"].shape[1]
+    for name in ("input_ids", "attention_mask", "labels"):
+        assert (given[name][:, :length] == wanted[name]).all()
+    torch.testing.assert_close(given["pixel_values"], wanted["pixel_values"], atol=0.02, rtol=0)
 
 
 def test_the_hastened_tower_gives_the_same_numbers() -> None:
@@ -81,11 +108,12 @@ def test_the_letter_scored_in_serving_is_the_one_trained(world: Path) -> None:
     """The token that `score` reads has the same log-probability as the answer token of the training batch."""
     model, tokenizer = open_checkpoint(world / "start")
     record = next(r for r in read(world / "records" / "records.jsonl") if r.kind == "weighing")
-    batch = collate([Encoder(tokenizer).encode(record)], Images(world / "data"), tokenizer.pad_token_id, None)
+    reader = Squares(tokenizer, Images(world / "data"))
+    batch = reader.collate([reader.read(record)], None)
     with torch.inference_mode():
-        hidden = model.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask,
-                             position_ids=batch.position_ids).last_hidden_state
-        at = int((batch.labels[0] != -100).nonzero()[0]) - 1
+        hidden = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+                             position_ids=batch["position_ids"]).last_hidden_state
+        at = int((batch["labels"][0] != -100).nonzero()[0]) - 1
         logits = model.lm_head(hidden[0, at]).float()
     letters = ["A", "B"]
     mine = torch.tensor([logits[tokenizer(x)["input_ids"][0]] for x in letters]).log_softmax(0)
@@ -115,9 +143,9 @@ def test_lora_changes_no_base_weight_and_merges(world: Path, tmp_path: Path) -> 
 def test_sets_out_of_domain_are_refused(world: Path, tmp_path: Path) -> None:
     record = next(iter(read(world / "records" / "records.jsonl")))
     write([dataclasses.replace(record, dataset="head_ct_hemorrhage")], tmp_path / "records.jsonl")
-    _, tokenizer = open_checkpoint(world / "start")
+    asked = config(world, tmp_path, data=tmp_path)
     with pytest.raises(BadData, match="head_ct_hemorrhage"):
-        open_data(config(world, tmp_path, data=tmp_path), tokenizer)
+        open_data(asked, open_reader(asked))
 
 
 def test_unknown_verb_says_what_exists(capsys: pytest.CaptureFixture[str]) -> None:

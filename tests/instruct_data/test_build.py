@@ -1,96 +1,165 @@
-"""Instruction data: same seed same records, answers that the records bear out, nothing that may not be taught."""
+"""The build: same plan same bytes, wherever and however often it was stopped; nothing that may not be taught."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from assistant import template
-from assistant.generalist.boxes import JsonThousandths
-from instruct_data.__main__ import main
-from instruct_data.items import Library, gather
-from instruct_data.mix import KINDS as SHARES
-from instruct_data.mix import build
-from instruct_data.records import KINDS, OUT_OF_DOMAIN, read
+from instruct_data import engine
+from instruct_data.__main__ import Build, build, main
+from instruct_data.build import finish, finished
+from instruct_data.engine import MOST_FORMS, Plan, local, make_part, parts
+from instruct_data.mix import KINDS
+from instruct_data.records import OUT_OF_DOMAIN, read
 from specialists.core.errors import BadData
 from tests.drawn import data_folder, evidence_folder
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    root = tmp_path_factory.mktemp("drawn")
-    data = data_folder(root / "data")
-    return gather(data, evidence_folder(root / "evidence", data))
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return data_folder(tmp_path_factory.mktemp("drawn") / "data", 5)
 
 
-def test_same_seed_gives_the_same_records(library: Library) -> None:
-    assert list(build(library, 60, 3)) == list(build(library, 60, 3))
-    assert list(build(library, 60, 3)) != list(build(library, 60, 4))
+@pytest.fixture(scope="module")
+def evidence(data: Path) -> Path:
+    return evidence_folder(data.parent / "evidence", data)
 
 
-def test_every_kind_is_made_and_ends_with_an_answer(library: Library) -> None:
-    records = list(build(library, 400, 0))
-    assert {r.kind for r in records} == set(SHARES) == set(KINDS)
-    for record in records:
+def plan_of(data: Path, evidence: Path, out: Path) -> Plan:
+    return Plan(data, out, evidence, part=3)
+
+
+def made(plan: Plan) -> dict:
+    local(plan, lambda number: None)
+    return finish(plan)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_same_seed_same_bytes_and_another_seed_other_words(data: Path, evidence: Path, tmp_path: Path) -> None:
+    first = made(plan_of(data, evidence, tmp_path / "a"))
+    second = made(plan_of(data, evidence, tmp_path / "b"))
+    assert first == second
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    third = made(replace(plan_of(data, evidence, tmp_path / "c"), seed=1))
+    assert third["files"] != first["files"]
+    assert third["facts"] == pytest.approx(first["facts"], rel=0.3)
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(data: Path, evidence: Path, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = plan_of(data, evidence, tmp_path / "whole")
+    made(whole)
+    cut = plan_of(data, evidence, tmp_path / "cut")
+    assert parts(cut) > 2
+    make_part(cut, 0)
+    (engine.part_file(cut, 1)).write_text("half a li")  # killed while writing: the line about it is missing
+    again: list[int] = []
+    of_item = engine.of_item
+    monkeypatch.setattr(engine, "of_item", lambda item, *rest: again.append(1) or of_item(item, *rest))
+    made(cut)
+    assert len(again) < len(engine.library_of(cut).items)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_no_fact_is_told_more_often_than_allowed(data: Path, evidence: Path, tmp_path: Path) -> None:
+    manifest = made(replace(plan_of(data, evidence, tmp_path / "many"), forms=MOST_FORMS))
+    told = Counter((r.images, fact) for r in read(tmp_path / "many") if len(r.images) == 1 for fact in r.facts)
+    assert max(told.values()) == MOST_FORMS
+    assert manifest["lost"][f"a fact in more than {MOST_FORMS} forms"] > 0
+    with pytest.raises(BadData, match="1 to 8"):
+        replace(plan_of(data, evidence, tmp_path), forms=9)
+
+
+def test_the_manifest_counts_what_is_there(data: Path, evidence: Path, tmp_path: Path) -> None:
+    manifest = made(plan_of(data, evidence, tmp_path / "out"))
+    records = list(read(tmp_path / "out"))
+    assert manifest["records"] == len(records) == sum(row["records"] for row in manifest["kinds"].values())
+    assert {r.kind for r in records} == set(manifest["kinds"]) <= set(KINDS)
+    assert len({r.id for r in records}) == len(records)
+    assert manifest["facts"] == sum(row["new_facts"] for row in manifest["kinds"].values())
+    assert manifest["excluded"] == sorted(OUT_OF_DOMAIN)
+    assert {r.split for r in records} == {"train"}
+    hashed = [line.split("  ")[1] for line in (tmp_path / "out" / "images.sha256").read_text().splitlines()]
+    assert {i for r in records for i in r.images} <= set(hashed)
+    assert "Research use only" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_conversations_have_their_images_and_end_with_an_answer(data: Path, evidence: Path, tmp_path: Path) -> None:
+    made(plan_of(data, evidence, tmp_path / "out"))
+    for record in read(tmp_path / "out"):
         last = record.messages[-1]
         assert last["role"] == "assistant"
         assert last["content"] or last["tool_calls"]
-        parts = [p for m in record.messages if isinstance(m["content"], list) for p in m["content"]]
-        assert len(record.images) == sum(p["type"] == "image" for p in parts)
+        parts_ = [p for m in record.messages if isinstance(m["content"], list) for p in m["content"]]
+        assert len(record.images) == sum(p["type"] == "image" for p in parts_)
 
 
-def test_a_letter_names_the_label_of_the_record(library: Library) -> None:
-    labels = {i.image: i.label for i in library.items}
-    seen = 0
-    for record in build(library, 200, 1, ["diagnosis"]):
-        text = record.messages[0]["content"][-1]["text"]
-        if "Options:\n" not in text:
-            continue
-        option = next(line[2:] for line in text.splitlines() if line[:2] == f"{record.messages[-1]['content']} ")
-        assert option == labels[record.images[0]]
-        seen += 1
-    assert seen > 50
+def test_a_corrupt_image_is_named_and_left_out(evidence: Path, tmp_path: Path) -> None:
+    broken = data_folder(tmp_path / "data", 3)
+    victim = broken / "brain_tumor_mri" / "images" / "glioma_1.png"
+    victim.write_bytes(victim.read_bytes()[:200])
+    manifest = made(Plan(broken, tmp_path / "out"))
+    assert list(manifest["left_out"]) == ["brain_tumor_mri/images/glioma_1.png"]
+    assert not any("glioma_1" in i for r in read(tmp_path / "out") for i in r.images[:1])
 
 
-def test_boxes_are_those_of_the_record(library: Library) -> None:
-    boxes = {i.image: i.boxes for i in library.items}
-    for record in build(library, 100, 1, ["grounding"]):
-        for box in JsonThousandths().decode(str(record.messages[-1]["content"]), (1000, 1000)):
-            assert any(max(abs(a - b) for a, b in zip(box.xyxy, own.xyxy, strict=True)) <= 1
-                       for own in boxes[record.images[0]])
+def test_an_excluded_set_stays_out_and_may_be_allowed(tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "data", 3)
+    (data / "brain_tumor_mri").rename(data / "head_ct_hemorrhage")
+    file = data / "head_ct_hemorrhage" / "records.jsonl"
+    file.write_text(file.read_text().replace("brain_tumor_mri", "head_ct_hemorrhage"))
+    out = build(Build(data, tmp_path / "out"))
+    assert set(out["sets"]) <= {"busi_breast_ultrasound", "imagined"}
+    taken = build(Build(data, tmp_path / "all", allow=("head_ct_hemorrhage",)))
+    assert "head_ct_hemorrhage" in taken["sets"]
+    assert "head_ct_hemorrhage" not in taken["excluded"]
 
 
-def test_only_training_images_are_taught(library: Library) -> None:
-    assert {i.sample.split for i in library.items} == {"train"}
-    assert not {i.sample.dataset for i in library.items} & OUT_OF_DOMAIN
+def test_another_build_is_not_overwritten(data: Path, evidence: Path, tmp_path: Path) -> None:
+    plan = plan_of(data, evidence, tmp_path / "out")
+    manifest = made(plan)
+    assert finished(plan) == manifest
+    with pytest.raises(BadData, match="another build"):
+        finished(replace(plan, seed=5))
 
 
-def test_evidence_kinds_need_evidence(tmp_path: Path) -> None:
-    plain = gather(data_folder(tmp_path / "data"))
+def test_parquet_holds_what_jsonl_holds(data: Path, evidence: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    made(plan_of(data, evidence, tmp_path / "out"))
+    table = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    records = list(read(tmp_path / "out"))
+    assert table["id"] == [r.id for r in records]
+    assert [json.loads(m) for m in table["messages"]] == [list(r.messages) for r in records]
+    assert [tuple(b["name"] for b in row) for row in table["boxes"]] == [tuple(b.name for b in r.boxes) for r in records]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes(data: Path, evidence: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    build(Build(data, tmp_path / "here", evidence))
+    build(Build(data, tmp_path / "ray", evidence, engine="ray", workers=2))
+    assert files(tmp_path / "here") == files(tmp_path / "ray")
+
+
+def test_kinds_are_named_and_unknown_ones_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="Known: attributes"):
+        build(Build(data, tmp_path / "out", kinds=("poems",)))
     with pytest.raises(BadData, match="--evidence"):
-        list(build(plain, 1, 0, ["evidence"]))
-    with pytest.raises(BadData, match="Known: diagnosis"):
-        list(build(plain, 1, 0, ["poems"]))
+        build(Build(data, tmp_path / "out", kinds=("evidence",)))
+    with pytest.raises(BadData, match="folder or file"):
+        build(Build(tmp_path / "nothing", tmp_path / "out"))
 
 
-def test_the_command_writes_readable_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = data_folder(tmp_path / "data")
-    out = tmp_path / "out"
-    assert main(["build", "--data", str(data), "--out", str(out), "--count", "20"]) == 0
-    assert len(list(read(out / "records.jsonl"))) == 20
-    assert "diagnosis" in capsys.readouterr().out
+def test_the_command_says_what_it_built(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build", "--data", str(data), "--out", str(tmp_path / "out"), "--kinds", "diagnosis", "image_kind"]) == 0
+    assert "distinct facts" in capsys.readouterr().out
+    assert {r.kind for r in read(tmp_path / "out")} == {"diagnosis", "image_kind"}
     assert main(["paint"]) == 2
-
-
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
-    (tmp_path / "records.jsonl").write_text("{}\n")
-    with pytest.raises(BadData, match="line 1"):
-        list(read(tmp_path / "records.jsonl"))
-
-
-def test_decision_prompts_shuffle_and_letter_the_options() -> None:
-    options = ["a", "b", "c", "d"]
-    assert sorted(template.shuffled(options, "seed")) == options
-    assert template.shuffled(options, "seed") == template.shuffled(options[::-1], "seed")
-    assert len({tuple(template.shuffled(options, str(i))) for i in range(50)}) > 10
+    assert main([]) == 0
