@@ -23,6 +23,7 @@ from rich.table import Table
 from instruct_data import duplicates, faults
 from instruct_data.faults import CHECKS, Fault
 from instruct_data.records import OUT_OF_DOMAIN, Marked, Record, image_path, parsed, read
+from instruct_data.retrieval import Encoder, MiniLM
 from specialists.core.errors import BadData, BadStudy
 from specialists.core.study import read_study
 
@@ -46,8 +47,6 @@ class Check:
     """Folders built from other splits: no patient, group or image may stand in two."""
     semantic: bool = False
     """Also find conversations about one image that mean the same (needs sentence-transformers)."""
-    encoder: str = duplicates.ENCODER
-    """Name or folder of the sentence-transformers model."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,11 @@ class _Found:
 
 
 def check(folder: Path, data: Path | None = None, *, against: Sequence[Path] = (), semantic: bool = False,
-          encoder: str = duplicates.ENCODER) -> CheckReport:
-    """Return what is wrong with a built folder; raises BadData where there is none, or a line is no record."""
+          encoder: Encoder | None = None) -> CheckReport:
+    """Return what is wrong with a built folder; raises BadData where there is none, or a line is no record.
+
+    `encoder` turns texts into vectors where `semantic` is set; all-MiniLM-L6-v2 when not given.
+    """
     started = time.monotonic()
     found, seen = _Found(), _Seen()
     files = _files(folder)
@@ -152,7 +154,7 @@ def check(folder: Path, data: Path | None = None, *, against: Sequence[Path] = (
     found.add(Fault("one answer prevails", f"{b.kind} / {b.dataset}",
                     f"{100 * b.share:.0f} % of {b.records}: {b.answer}")
               for b in balance if b.share > PREVAILS[_sort_of(b.answer)])
-    model = duplicates.encoder(encoder) if semantic else None
+    model = (encoder or MiniLM()) if semantic else None
     _by_image(files, seen, found, _source(data, seen) if data else {}, model)
     others = [_sides(other, seen, found) for other in against]
     found.add(_absent(folder, seen))
@@ -164,8 +166,7 @@ def check(folder: Path, data: Path | None = None, *, against: Sequence[Path] = (
 
 def run_check(config: Check) -> int:
     """Check, print the table, and return the exit status."""
-    report = check(config.folder, config.data, against=config.against, semantic=config.semantic,
-                   encoder=config.encoder)
+    report = check(config.folder, config.data, against=config.against, semantic=config.semantic)
     Console().print(table(report))
     return report.code
 
@@ -208,8 +209,8 @@ def _first_look(record: Record, seen: _Seen, found: _Found, manifest: Mapping[st
             found.add([Fault("image on two sides", record.id, image)])
 
 
-def _by_image(files: Sequence[Path], seen: _Seen, found: _Found, source: Mapping[str, list[Marked]], model: Any
-              ) -> None:
+def _by_image(files: Sequence[Path], seen: _Seen, found: _Found, source: Mapping[str, list[Marked]],
+              model: Encoder | None) -> None:
     """Read the records again, image by image, and judge them together."""
     labels = {name: frozenset(told) for name, told in seen.labels.items()}
     opened = [file.open("rb") for file in files]
@@ -235,7 +236,7 @@ def _grouped(seen: _Seen) -> Iterator[list[tuple[int, int]]]:
             yield [seen.places[i] for i in part[start:start + IMAGELESS]]
 
 
-def _twice(records: Sequence[Record], model: Any) -> Iterator[Fault]:
+def _twice(records: Sequence[Record], model: Encoder | None) -> Iterator[Fault]:
     """Yield conversations about one image that are the same, or nearly."""
     first: dict[tuple[str, ...], Record] = {}
     for record in records:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
-from specialists.core.errors import BadData
+from instruct_data.retrieval import Encoder
 
 ALIKE = 0.9
 """Share of common word triples from which on two texts are near-duplicates."""
@@ -23,7 +20,6 @@ PERMUTATIONS, BANDS = 64, (8, 8)
 """Bands times rows: two texts of 0.9 meet with 99 %."""
 MEANING = 0.97
 """Cosine of sentence embeddings from which on two texts mean the same."""
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 SAME_IMAGE = 14
 """Bits of 256 in which two hashes of nearly the same image may differ."""
 BLOCK = 256
@@ -41,7 +37,7 @@ def alike(texts: Sequence[str], threshold: float = ALIKE) -> Iterator[Pair]:
     for place, text in enumerate(texts):
         sketch = start.copy()
         sketch.update_batch([t.encode() for t in triples(text)])
-        near = sorted(int(n) for n in index.query(sketch))
+        near = sorted(int(str(n)) for n in index.query(sketch))
         same = next((n for n in near if sketches[n].jaccard(sketch) >= threshold), None)
         if same is not None:
             yield same, place
@@ -55,21 +51,12 @@ def triples(text: str) -> set[str]:
     return {" ".join(words[i:i + 3]) for i in range(max(1, len(words) - 2))}
 
 
-def encoder(name: str = ENCODER) -> Any:
-    """Return a sentence-transformers model; raises BadData where the package or the model is absent."""
-    if find_spec("sentence_transformers") is None:
-        raise BadData("Duplicates by meaning need the package sentence-transformers; install it, or leave --semantic.")
-    try:
-        return import_module("sentence_transformers").SentenceTransformer(name)
-    except (OSError, ValueError) as error:
-        raise BadData(f"No sentence-transformers model {name!r} ({error}); name one, or its folder.") from error
-
-
-def same_meaning(texts: Sequence[str], model: Any, threshold: float = MEANING) -> Iterator[Pair]:
-    """Yield (earlier, later) places of texts whose embeddings by `model.encode` are alike; each later text once."""
+def same_meaning(texts: Sequence[str], encoder: Encoder, threshold: float = MEANING) -> Iterator[Pair]:
+    """Yield (earlier, later) places of texts whose sentence embeddings are alike; each later text once."""
     if len(texts) < 2:
         return
-    vectors = np.asarray(model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False))
+    vectors = np.asarray(encoder.encode(texts), np.float32)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     for start in range(0, len(texts), BLOCK):
         near = vectors[start:start + BLOCK] @ vectors.T >= threshold
         for row, place in enumerate(range(start, min(start + BLOCK, len(texts)))):

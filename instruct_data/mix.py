@@ -73,7 +73,7 @@ KINDS: dict[str, Kind] = {
     "evidence": Kind(evidence.make, 0.22, "weigh opinions and cases against the image", True),
     "weighing": Kind(weighing.make, 0.06, "weigh opinions and cases without the image", True),
     "imagined": Kind(imagined.make, 0.04, "weigh imagined evidence about imagined diseases"),
-    "tool_use": Kind(tool_use.make, 0.07, "call tools, read their answers", True),
+    "tool_use": Kind(tool_use.make, 0.07, "call tools, read their answers"),
     "refusal": Kind(refusal.make, 0.03, "say what cannot be answered, and who can"),
     "earlier_answer": Kind(earlier_answer.make, 0.02, "talk about an earlier answer", True),
 }

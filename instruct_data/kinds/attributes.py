@@ -31,7 +31,7 @@ WHERE = (
     "{Be} {it} in the upper or lower, left or right part of the image?",
     "What is the (position|place) of {it} (in|on) the image?",
 )
-SIDE = ("Is {it} on the left or (on |)the right?", "(On which|Which) side is {it}( on|)?",
+SIDE = ("Is {it} on the left or (on |)the right?", "(On which side is {it}|Which side is {it} on)?",
         "Left or right: where (is|do you see) {it}?", "(Tell me|Say) whether {it} is left or right.",
         "Does {it} lie (on the left or right|to the left or to the right)?")
 BY_PATIENT = ("(It is|{It} is|It lies) on the patient's {side}, which is (on |)the {other} of the image.",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from assistant import template
 from assistant.steps import Evidence, Opinion
-from instruct_data.dialogue import DIAGNOSIS_QUESTIONS, IMAGE, opened, record, told, turns
+from instruct_data.dialogue import DIAGNOSIS_QUESTIONS, opened, record, told, turns
 from instruct_data.items import Item, Library
 from instruct_data.kinds import facts
 from instruct_data.kinds.evidence import given, others, weighable
@@ -20,8 +20,8 @@ from instruct_data.records import Record
 from instruct_data.writers import grammar
 from instruct_data.writers.templates import say
 
-SERVED = 0.5
-"""Share as serving writes a conversation: earlier turns as text, the image in the last turn."""
+IN_ANSWER = 0.5
+"""Share whose evidence stands in the answer, as an earlier answer of a served conversation, instead of before it."""
 TWICE = 0.5
 """Share with two questions about the answer."""
 CLEAR = 0.75
@@ -128,13 +128,10 @@ def make(item: Item, library: Library, rng: random.Random) -> Iterator[Record]:
     wrong = tuple(x for x in item.labels if x not in item.present)
     known = Told(item.label, wrong, Evidence(tuple(opinions), tuple(cases)))
     asked = [ask(known, rng) for ask in rng.sample(ASKS, 2 if rng.random() < TWICE else 1)]
-    kind = told(item, rng, 0.9)
-    question = say(ABOUT, rng)
-    if rng.random() < SERVED:
-        messages = _served(question, item, known, asked, kind)
-    else:
-        shown = known.evidence if opinions or cases else None
-        messages = turns(opened(question, evidence=shown, kind=kind), answered(known, item.kind), *asked)
+    panel = rng.random() < IN_ANSWER
+    shown = None if panel or known.evidence == Evidence() else known.evidence
+    prompt = opened(say(ABOUT, rng), evidence=shown, kind=told(item, rng, 0.9))
+    messages = turns(prompt, answered(known, item.kind, panel=panel), *asked)
     said = [facts.kind(item)] if item.kind else []
     yield record("earlier_answer", item, messages, facts=[*said, facts.diagnosis(item.label)])
 
@@ -145,16 +142,6 @@ def answered(known: Told, kind: str, *, panel: bool = False) -> str:
     told_by = [template.panel(known.evidence)] if panel and known.parts else []
     first = [f"This is a {kind} image."] if kind else []
     return " ".join([*first, f"Most likely {known.label}.", *counts, *told_by])
-
-
-def _served(question: str, item: Item, known: Told, asked: list[tuple[str, str]], kind: str | None
-            ) -> list[dict[str, object]]:
-    """Return the turns as a served conversation has them: what was said before as text, the image with the last."""
-    said = [(question, answered(known, item.kind, panel=True)), *asked[:-1]]
-    history = [{"role": role, "content": text} for pair in said
-               for role, text in zip(("user", "assistant"), pair, strict=True)]
-    last, answer = asked[-1]
-    return turns(template.opening(last, [IMAGE], kind=kind, history=history), answer)
 
 
 def _why(known: Told, rng: random.Random) -> tuple[str, str]:

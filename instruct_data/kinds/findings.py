@@ -19,7 +19,7 @@ from instruct_data.writers import grammar
 KIND = "findings"
 QUESTIONS = (
     *dialogue.DIAGNOSIS_QUESTIONS, "Describe the image.", "Is there anything abnormal?", "What can you tell me?",
-    "Please report the findings.", "What is wrong here?", "Is this image normal?", "Tell me what you see.",
+    "Please report the findings.", "What is wrong here?", "Tell me what you see.",
     "What are the findings?", "Please read this image.", "Anything to worry about?", "Summarize the image.",
     "What would you write about this image?", "Give me your opinion on this image.", "Interpret this image.",
     "What does this picture tell you?", "Please assess the image.", "Do you see a disease?", "How do you read this?",

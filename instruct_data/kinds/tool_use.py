@@ -46,7 +46,7 @@ KS = (1, 3, 5, 7)
 NOUNS = ("net", "expert", "opinion", "reader", "model", "tool")
 
 OPINION = (*DIAGNOSIS_QUESTIONS, "(What is wrong|Is anything wrong|Is there anything abnormal) here?",
-           "(What can you tell me|Please report)( about this image|).",
+           "What can you tell me( about this image|)?", "Please report( on this image|).",
            "(Ask|Please ask|Consult) the specialists: (what is it|what is the diagnosis)?",
            "What do (the |)specialists (think|say)(| of this image)?")
 WHERE = ("Where is the {name}( on this image|)?",

@@ -31,7 +31,8 @@ def _sentence(text: str, slots: dict[str, object]) -> str:
     """Fill the slots; placeholders of boxes such as {boxes:0} are no slots and stay."""
     filled = re.sub(r"\{(\w+)\}", lambda m: str(slots[m[1]]), text)
     plain = re.sub(r" +([.,?!])", r"\1", re.sub(r" {2,}", " ", filled)).strip()
-    return plain[:1].upper() + plain[1:]
+    # The name of a specialist stays as it is written.
+    return plain if "_" in plain.partition(" ")[0] else plain[:1].upper() + plain[1:]
 
 
 @lru_cache(maxsize=4096)

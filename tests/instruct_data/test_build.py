@@ -140,7 +140,6 @@ def test_parquet_holds_what_jsonl_holds(data: Path, evidence: Path, tmp_path: Pa
     assert [tuple(b["name"] for b in row) for row in table["boxes"]] == [tuple(b.name for b in r.boxes) for r in records]
 
 
-@pytest.mark.slow
 def test_ray_gives_the_same_bytes(data: Path, evidence: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     build(Build(data, tmp_path / "here", evidence))

@@ -175,23 +175,16 @@ def test_boxes_are_compared_with_the_source(data: Path, tmp_path: Path) -> None:
     assert of("d", replace(POLYP, box=(0.1, 0.2, 0.5, 0.9))) == {"box not in the source": 1}
 
 
-def test_the_same_meaning_by_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Model:
-        def encode(self, texts: list[str], **how: Any) -> np.ndarray:
-            assert how["normalize_embeddings"]
-            return np.array([[1.0, 0.0] if "polyp" in t else [0.0, 1.0] for t in texts])
+def test_the_same_meaning_by_an_encoder(tmp_path: Path) -> None:
+    class TwoMeanings:
+        name = "two"
 
-    asked: list[str] = []
-    monkeypatch.setattr(duplicates, "encoder", lambda name: asked.append(name) or Model())
-    records = [GOOD, replace(MANY[0], facts=()), made("What?", "A stent.", name="s")]
-    assert counts(check(built(tmp_path, records), semantic=True, encoder="mine")) == {"the same meaning": 1}
-    assert asked == ["mine"]
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
+            return np.array([[3.0, 0.0] if "polyp" in t else [0.0, 1.0] for t in texts])
 
-
-def test_without_the_package_meaning_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "find_spec", lambda name: None)
-    with pytest.raises(BadData, match="sentence-transformers"):
-        duplicates.encoder()
+    folder = built(tmp_path, [GOOD, replace(MANY[0], facts=()), made("What?", "A stent.", name="s", boxes=())])
+    assert counts(check(folder, semantic=True, encoder=TwoMeanings())) == {"the same meaning": 1}
+    assert not counts(check(folder, encoder=TwoMeanings()))
 
 
 def test_minhash_and_image_hashes() -> None:
