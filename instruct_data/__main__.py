@@ -50,6 +50,14 @@ class Build:
     """templates, or the address of an OpenAI-compatible server whose model rewords them (key: CONSILIUM_API_KEY)."""
     writer_model: str = ""
     """Name of the model on that server."""
+    writer_images: bool = False
+    """Show the images to the model, too: they then leave this machine."""
+    requests_a_minute: float = 0.0
+    """Asked of the server at most; 0 for as many as it takes."""
+    most_requests: int | None = None
+    """Of the whole build; afterwards the templates' words are kept."""
+    most_tokens: int | None = None
+    temperature: float = 0.7
     language: str = "en"
     """Language that the model writes."""
 
@@ -81,10 +89,11 @@ def build(config: Build) -> dict:
     from instruct_data.writers.language_model import WriterConfig
 
     writer = None if config.writer == "templates" else WriterConfig(
-        url=config.writer, model=config.writer_model, language=config.language, cache=config.out / ".writer")
+        config.writer, config.writer_model, config.temperature, config.language, config.requests_a_minute,
+        config.most_requests, config.most_tokens, cache=config.out / ".writer", images=config.writer_images)
+    excluded = (OUT_OF_DOMAIN | set(config.exclude)) - set(config.allow)
     plan = Plan(config.data, config.out, config.evidence, config.layout, config.seed, config.split,
-                tuple(sorted((OUT_OF_DOMAIN | set(config.exclude)) - set(config.allow))), config.restricted, config.kinds, config.forms,
-                writer=writer)
+                tuple(sorted(excluded)), config.restricted, config.kinds, config.forms, writer=writer)
     done = finished(plan)
     if done is not None:
         return done

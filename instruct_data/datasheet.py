@@ -16,9 +16,9 @@ def datasheet(manifest: Mapping[str, Any]) -> str:
             "    path: records-*.parquet", "---", ""]
     said = [
         "# Instruction data", "",
-        f"{m['records']} conversations about {m['images']} images (split `{m['split']}`): {m['facts']} distinct pairs of "
-        f"image and fact, each in at most {m['most_forms']} conversations. Built with seed {m['seed']}; the same command "
-        "over the same data gives the same bytes.", "",
+        f"{m['records']} conversations about {m['images']} images (split `{m['split']}`): {m['facts']} distinct pairs "
+        f"of image and fact, each in at most {m['most_forms']} conversations. Built with seed {m['seed']}; the same "
+        "command over the same data gives the same bytes.", "",
         "Research use only. The terms of each set go on: see below.", "",
         "## What it was made from", "",
         "Labels, boxes, masks, counts, grades and texts by people, as the sets give them. Absence is said only of what "
@@ -42,9 +42,10 @@ def _sets(sets: Mapping[str, Any]) -> list[str]:
 
 
 def _lost(lost: Mapping[str, int], left_out: Mapping[str, str]) -> list[str]:
-    filters = _table(("filter", "conversations"), lost.items()) if lost else ["No filter took anything away.", ""]
-    images = _table(("set or image left out", "why"), left_out.items()) if left_out else ["No set and no image was left out.", ""]
-    return [*filters, *images]
+    filters = _table(("filter", "conversations"), lost.items())
+    images = _table(("set or image left out", "why"), left_out.items())
+    return [*(filters if lost else ["No filter took anything away.", ""]),
+            *(images if left_out else ["No set and no image was left out.", ""])]
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -90,7 +90,8 @@ def library_of(plan: Plan) -> Library:
 @lru_cache(maxsize=2)
 def name_of(plan: Plan) -> str:
     """Return a hash of all that decides the bytes: the plan, what is known of the images, not where they lie."""
-    said = {k: str(v) for k, v in asdict(plan).items() if k not in ("out", "data", "evidence")}
+    writer = plan.writer and replace(plan.writer, cache=None, threads=1)
+    said = {k: str(v) for k, v in asdict(replace(plan, writer=writer)).items() if k not in ("out", "data", "evidence")}
     digest = sha256(json.dumps(said, sort_keys=True).encode())
     for item in library_of(plan).items:
         digest.update(repr(replace(item, sample=replace(item.sample, path=Path(item.image)))).encode())

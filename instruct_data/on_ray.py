@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ def run(plan: Plan, done: Callable[[int], object], workers: int | None = None, a
     own = not ray.is_initialized()
     if own:
         ray.init(address=address, num_cpus=None if address else workers, include_dashboard=False,
-                 log_to_driver=False, logging_level="ERROR", configure_logging=False)
+                 log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     remote = ray.remote(make_part)
     most = 2 * int(ray.cluster_resources().get("CPU", 1))
     flying: dict[Any, int] = {}

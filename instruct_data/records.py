@@ -140,7 +140,7 @@ def parsed(text: str, place: str) -> Record:
 
 
 def read(path: Path) -> Iterator[Record]:
-    """Yield the records of a file, or of all records*.jsonl of a folder; raises BadData naming the line that is none."""
+    """Yield the records of a file, or of all records*.jsonl of a folder; BadData names the line that is none."""
     files = sorted(path.glob("records*.jsonl")) if path.is_dir() else [path] * path.is_file()
     if not files:
         raise BadData(f"No records*.jsonl in {path.name!r}; `consilium data build` writes them.")

@@ -5,13 +5,9 @@ It trains nothing and speaks no HTTP; weights are read from a folder or the hub'
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import hashlib
 import json
-import logging
 import threading
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,26 +18,22 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from PIL import Image
 from pydantic import PrivateAttr
-from transformers import (
-    AutoModelForImageTextToText,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TextIteratorStreamer,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
 from assistant.generalist.boxes import BoxCodec
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
-from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, load_processor, tokens, written
+from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
+from assistant.generalist.weights import Weights, sha256_of
 from specialists.core.inputs import to_square
 
 
 class LocalGeneralist(Generalist):
     """A vision-language checkpoint run by transformers.
 
-    Greedy unless `temperature` is above 0; equal seeds then give equal texts. One call runs at a time.
+    Greedy unless `temperature` is above 0; equal seeds then give equal texts. One call runs at a time, also of those
+    that share the checkpoint under different adapters.
     """
 
     path: str
@@ -56,16 +48,15 @@ class LocalGeneralist(Generalist):
     batch_size: int = 16
     """Rows of one forward pass when scoring many."""
 
-    _model: Any = PrivateAttr(default=None)
-    _processor: Any = PrivateAttr(default=None)
-    _lock: Any = PrivateAttr(default_factory=threading.RLock)
+    _weights: Weights = PrivateAttr()
     _revision: dict[str, Any] | None = PrivateAttr(default=None)
     _codec: BoxCodec | None = PrivateAttr(default=None)
     _told: dict[str, Any] | None = PrivateAttr(default=None)
     _frame: Frame | None = PrivateAttr(default=None)
 
     def __init__(self, path: str | Path, *, adapter: str | Path | None = None, **kwargs: Any) -> None:
-        super().__init__(**{"path": str(path), "adapter": str(adapter) if adapter else None, **kwargs})
+        super().__init__(**{"path": str(path), "adapter": _folder(adapter), **kwargs})
+        self._weights = Weights(self.path, self.device)
 
     @property
     def _llm_type(self) -> str:
@@ -79,52 +70,32 @@ class LocalGeneralist(Generalist):
         return self._codec
 
     def load(self) -> tuple[Any, Any]:
-        """Return model and processor, read at the first call: float32 on a CPU, the stored type on a GPU."""
-        with self._lock:
-            if self._model is None:
-                gpu = self.device == "auto" and torch.cuda.is_available()
-                device = "cuda" if gpu else "cpu" if self.device == "auto" else self.device
-                try:
-                    with _quiet():
-                        model = AutoModelForImageTextToText.from_pretrained(
-                            self.path, dtype=torch.float32 if device == "cpu" else "auto"
-                        )
-                    self._processor = load_processor(self.path)
-                except (OSError, ValueError) as error:
-                    raise GeneralistError(
-                        f"Generalist {self.path!r} cannot be loaded: {error} Wanted the folder of a "
-                        "vision-language checkpoint, or a model's name on the hub."
-                    ) from error
-                self._model = self._adapted(model).to(device).eval()
-            return self._model, self._processor
+        """Return model and processor, read at the first call, its adapter with them."""
+        with self._weights.using(self.adapter):
+            return self._weights.load()
 
-    def _adapted(self, model: Any) -> Any:
-        if not self.adapter:
-            return model
-        if not (Path(self.adapter) / "adapter_config.json").is_file():
-            raise GeneralistError(
-                f"No adapter at {self.adapter!r}: wanted a folder with adapter_config.json (PEFT)."
-            )
-        # bitsandbytes, which peft imports, complains of a kernel that no CPU needs.
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        from peft import PeftModel  # slow to import, seldom wanted
+    def ready(self) -> None:
+        """Read the weights now; raises GeneralistError where they, or the adapter, cannot be."""
+        self.load()
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            return PeftModel.from_pretrained(model, self.adapter)
+    def with_adapter(self, adapter: str) -> LocalGeneralist:
+        """Return the same checkpoint, in memory once, with the PEFT adapter of a folder laid over it."""
+        other = self.model_copy(update={"adapter": _folder(adapter)})
+        other._revision = None
+        return other
 
     def revision(self) -> dict[str, Any]:
         """Return model, sha256 over its weight files (of the hub, the commit), adapter and its sha256."""
         if self._revision is None:
             found: dict[str, Any] = {
                 "model": self.path,
-                "sha256": _sha256(Path(self.path)),
+                "sha256": sha256_of(Path(self.path)),
                 "adapter": self.adapter,
             }
             if found["sha256"] is None:
                 found["commit"] = getattr(self.load()[0].config, "_commit_hash", None)
             if self.adapter:
-                found["adapter_sha256"] = _sha256(Path(self.adapter))
+                found["adapter_sha256"] = sha256_of(Path(self.adapter))
             self._revision = found
         return dict(self._revision)
 
@@ -148,11 +119,11 @@ class LocalGeneralist(Generalist):
         self, conversations: Sequence[Messages], options: Sequence[Sequence[str]]
     ) -> list[dict[str, float]]:
         """Return `score` of each conversation, computed in batches with padding on the left."""
-        model, processor = self.load()
+        _, processor = self.load()
         lead = self._answers.lead
         given = [checked_options(some) for some in options]
         scored: list[dict[str, float]] = []
-        with self._lock, torch.inference_mode():
+        with self._weights.using(self.adapter) as model, torch.inference_mode():
             for start in range(0, len(conversations), self.batch_size):
                 part = slice(start, start + self.batch_size)
                 rows = [self._row(messages) for messages in conversations[part]]
@@ -163,6 +134,13 @@ class LocalGeneralist(Generalist):
             renormalized(dict(zip(some, values.values(), strict=True)))
             for some, values in zip(given, scored, strict=True)
         ]
+
+    def next_tokens(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> torch.Tensor:
+        """Return the log-probability (vocabulary,) of each token as the first of the reply, float32 on the CPU."""
+        row = self._row(messages, tools)
+        with self._weights.using(self.adapter) as model, torch.inference_mode():
+            logits = model(**self._batch([row]), logits_to_keep=1, use_cache=False).logits
+        return logits[0, -1].float().log_softmax(-1).cpu()
 
     def _scores(
         self, rows: Sequence[Row], options: Sequence[Sequence[list[int]]], model: Any
@@ -215,6 +193,14 @@ class LocalGeneralist(Generalist):
                 "Ask with fewer images or a shorter text."
             )
         return dict(row)
+
+    @property
+    def _model(self) -> Any:
+        return self._weights.load()[0]
+
+    @property
+    def _processor(self) -> Any:
+        return self._weights.load()[1]
 
     @property
     def _answers(self) -> Frame:
@@ -284,9 +270,13 @@ class LocalGeneralist(Generalist):
         self, row: Row, kwargs: Mapping[str, Any], streamer: Any = None, stop: Any = None
     ) -> torch.Tensor:
         """Return the new token ids (L,) of one prompt, and leave the program's random state alone."""
-        with self._lock, torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with (
+            self._weights.using(self.adapter) as model,
+            torch.inference_mode(),
+            torch.random.fork_rng(devices=[]),
+        ):
             torch.manual_seed(int(kwargs.get("seed", self.seed)))
-            made = self._model.generate(
+            made = model.generate(
                 **self._batch([row]),
                 generation_config=self._settings(kwargs),
                 streamer=streamer,
@@ -375,18 +365,6 @@ class LocalGeneralist(Generalist):
             raise GeneralistError(f"The generalist stopped: {failed[0]}") from failed[0]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Show no bar while weights are read."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
 class _Halt(StoppingCriteria):
     """Ends a generation when told, or when the new text holds a stop text."""
 
@@ -424,11 +402,6 @@ def _usage(row: Row, made: int) -> Any:
     return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
 
 
-def _sha256(folder: Path) -> str | None:
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest() if files else None
+def _folder(adapter: str | Path | None) -> str | None:
+    """Return a folder's whole path, which a trace can name."""
+    return str(Path(adapter).expanduser().resolve()) if adapter else None

@@ -73,5 +73,6 @@ def _boxed(item: Item, name: str, rng: random.Random) -> Record:
 
 def _words(name: str, item: Item) -> dict[str, str]:
     the = grammar.the(name)
-    return {"the": the, "The": the, "many": grammar.plural(name), "be": grammar.be(name),
+    many = f"areas of {name}" if grammar.last(name) in grammar.MASS else grammar.plural(name)
+    return {"the": the, "The": the, "many": many, "be": grammar.be(name),
             "picture": grammar.picture(item.kind)}

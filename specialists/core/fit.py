@@ -114,8 +114,8 @@ def fit(model: nn.Module, pixels: np.ndarray, targets: np.ndarray, loss: Loss, c
             _store(watch.checkpoint, {"task": task, "epochs": epoch + 1, **state.read()})
         if watch.on_epoch is not None:
             watch.on_epoch(epoch, total / steps)
-    net = accelerator.unwrap_model(model, keep_fp32_wrapper=False).float().eval()
-    return net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    net: Any = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    return net.float().eval().to(memory_format=torch.contiguous_format)
 
 
 def augment(images: Tensor, targets: Tensor, mirrored: bool, flip_vertical: bool,

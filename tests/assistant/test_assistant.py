@@ -375,8 +375,8 @@ def test_images_stand_in_the_turn_that_first_showed_them(tmp_path, zoo):
     def shown(call) -> list[int]:
         """Return the number of images in each turn of a person."""
         turns = [m for m in call.messages if m.type == "human"]
-        return [sum(isinstance(p, dict) and p["type"] != "text" for p in m.content) if isinstance(m.content, list) else 0
-                for m in turns]
+        parts = [m.content if isinstance(m.content, list) else [] for m in turns]
+        return [sum(isinstance(p, dict) and p["type"] != "text" for p in some) for some in parts]
 
     assert [shown(call) for call in one.generalist.seen] == [[1], [1, 0], [0, 0, 1], [0, 0, 1, 0]]
     trace = one.records.turns(chat.id)[-1].trace_id

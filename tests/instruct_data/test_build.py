@@ -7,16 +7,19 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from instruct_data import engine
 from instruct_data.__main__ import Build, build, main
 from instruct_data.build import finish, finished
+from instruct_data.checks import check
 from instruct_data.engine import MOST_FORMS, Plan, local, make_part, parts
 from instruct_data.mix import KINDS
 from instruct_data.records import OUT_OF_DOMAIN, read
 from specialists.core.errors import BadData
-from tests.drawn import data_folder, evidence_folder
+from tests.drawn import data_folder, evidence_folder, masks_folder
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +140,7 @@ def test_parquet_holds_what_jsonl_holds(data: Path, evidence: Path, tmp_path: Pa
     records = list(read(tmp_path / "out"))
     assert table["id"] == [r.id for r in records]
     assert [json.loads(m) for m in table["messages"]] == [list(r.messages) for r in records]
-    assert [tuple(b["name"] for b in row) for row in table["boxes"]] == [tuple(b.name for b in r.boxes) for r in records]
+    assert [[b["name"] for b in row] for row in table["boxes"]] == [[b.name for b in r.boxes] for r in records]
 
 
 def test_ray_gives_the_same_bytes(data: Path, evidence: Path, tmp_path: Path) -> None:
@@ -157,8 +160,31 @@ def test_kinds_are_named_and_unknown_ones_refused(data: Path, tmp_path: Path) ->
 
 
 def test_the_command_says_what_it_built(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build", "--data", str(data), "--out", str(tmp_path / "out"), "--kinds", "diagnosis", "image_kind"]) == 0
+    said = ["build", "--data", str(data), "--out", str(tmp_path / "out"), "--kinds", "diagnosis", "image_kind"]
+    assert main(said) == 0
     assert "distinct facts" in capsys.readouterr().out
     assert {r.kind for r in read(tmp_path / "out")} == {"diagnosis", "image_kind"}
     assert main(["paint"]) == 2
     assert main([]) == 0
+
+
+def test_twenty_images_with_masks_make_a_correct_small_set(tmp_path: Path) -> None:
+    data = masks_folder(tmp_path / "polyps")
+    manifest = build(Build(data, tmp_path / "out"))
+    assert (manifest["images"], manifest["left_out"]) == (20, {})
+    records = list(read(tmp_path / "out"))
+    polyps, tools_ = 0, 0
+    for record in (r for r in records if r.kind == "visual_grounding" and r.boxes):
+        with Image.open(data / "masks" / Path(record.images[0]).name) as mask:
+            values = np.array(mask)
+        for box in record.boxes:
+            x1, y1, x2, y2 = (round(v * side) for v, side in zip(box.box, (128, 96, 128, 96), strict=True))
+            value = {"polyp": 1, "instrument": 2}[box.name]
+            inside = (values == value)[y1:y2, x1:x2]
+            assert inside.any(0).all()  # each column and row of the box holds some of the thing
+            assert inside.any(1).all()
+            polyps, tools_ = polyps + (value == 1), tools_ + (value == 2)
+    assert (polyps, tools_) == (30, 10)
+    absent = {r.images[0] for r in records if "absent: instrument" in r.facts}
+    assert absent <= {f"images/case_{i:02d}.png" for i in range(20) if i % 4 >= 2}
+    assert check(tmp_path / "out", data).errors == 0

@@ -20,7 +20,8 @@ from PIL import Image
 
 from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
 from assistant.generalist.boxes import JsonThousandths
-from assistant.generalist.local import LocalGeneralist, load_processor
+from assistant.generalist.local import LocalGeneralist
+from assistant.generalist.processors import load_processor
 from tests.fakes import tiny_qwen3vl
 
 LETTERS = ["A", "B", "C"]

@@ -1,0 +1,151 @@
+"""One checkpoint in memory and the PEFT adapters laid over it; whoever runs it has it alone.
+
+It knows no conversations and trains nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText
+from transformers.utils import logging as transformers_logging
+
+from assistant.errors import GeneralistError
+from assistant.generalist.processors import load_processor
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+class Weights:
+    """A checkpoint's model and processor, read at their first use, and any number of adapters by their folders."""
+
+    def __init__(self, path: str, device: str = "auto") -> None:
+        """Take a folder or a name on the hub, and where to run: "auto" is the first GPU, else the CPU."""
+        self.path, self.device = path, device
+        self.model: Any = None
+        self.processor: Any = None
+        self._lock = threading.RLock()
+        self._names: dict[str, str] = {}
+        self._active: str | None = None
+
+    def load(self) -> tuple[Any, Any]:
+        """Return model and processor: float32 on a CPU, the stored type on a GPU."""
+        with self._lock:
+            if self.model is None:
+                gpu = self.device == "auto" and torch.cuda.is_available()
+                device = "cuda" if gpu else "cpu" if self.device == "auto" else self.device
+                try:
+                    with _quiet():
+                        model = AutoModelForImageTextToText.from_pretrained(
+                            self.path, dtype=torch.float32 if device == "cpu" else "auto"
+                        )
+                    self.processor = load_processor(self.path)
+                except (OSError, ValueError) as error:
+                    raise GeneralistError(
+                        f"Generalist {self.path!r} cannot be loaded: {error} Wanted the folder of a "
+                        "vision-language checkpoint, or a model's name on the hub."
+                    ) from error
+                self.model = model.to(device).eval()
+            return self.model, self.processor
+
+    def lay(self, adapter: str) -> None:
+        """Read an adapter beside those that are there; raises GeneralistError where it does not fit."""
+        with self._lock:
+            if adapter in self._names:
+                return
+            check_adapter(adapter)
+            self.load()
+            try:
+                self._read(adapter, f"adapter_{len(self._names)}")
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+                self._forget()
+                told = " ".join(str(error).split())
+                raise GeneralistError(
+                    f"Adapter {adapter!r} does not fit {self.path!r}: {told[:400]} Wanted one that was tuned "
+                    "on this checkpoint."
+                ) from error
+
+    @contextlib.contextmanager
+    def using(self, adapter: str | None = None) -> Iterator[Any]:
+        """Yield the model with this adapter (None: with none), for the caller alone until the block ends."""
+        with self._lock:
+            if adapter is not None:
+                self.lay(adapter)
+            model, _ = self.load()
+            if self._names and adapter != self._active:
+                if adapter is None:
+                    model.base_model.disable_adapter_layers()
+                else:
+                    model.base_model.enable_adapter_layers()
+                    model.set_adapter(self._names[adapter], inference_mode=True)
+                self._active = adapter
+            yield model
+
+    def _read(self, adapter: str, name: str) -> None:
+        # bitsandbytes, which peft imports, complains of a kernel that no CPU needs.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        from peft import PeftConfig, PeftModel  # slow to import, seldom wanted
+
+        config: Any = PeftConfig.from_pretrained(adapter)
+        if config.is_prompt_learning:
+            raise ValueError(f"it is of type {config.peft_type}, not low-rank matrices (LoRA).")
+        config.inference_mode = True
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            if self._names:
+                self.model.add_adapter(name, config)
+            else:
+                self.model = PeftModel(self.model, config, adapter_name=name)
+            read = self.model.load_adapter(adapter, name, torch_device=str(self.model.device))
+        if lost := [*read.missing_keys, *read.unexpected_keys]:
+            raise ValueError(f"{len(lost)} of its weights are missing or belong nowhere, such as {lost[0]}.")
+        self.model.eval()
+        self.model.base_model.enable_adapter_layers()
+        self.model.set_adapter(name, inference_mode=True)
+        self._names[adapter], self._active = name, adapter
+
+    def _forget(self) -> None:
+        """Drop a model that holds half an adapter; it is read again at its next use."""
+        self.model, self._active = None, None
+        self._names.clear()
+
+
+def check_adapter(adapter: str) -> None:
+    """Raise GeneralistError unless the folder holds what PEFT writes; opens no file."""
+    missing = [name for name in ADAPTER_FILES if not (Path(adapter) / name).is_file()]
+    if missing:
+        raise GeneralistError(
+            f"No adapter at {adapter!r}: it lacks {' and '.join(missing)}; wanted the folder that PEFT or "
+            "consilium finetune lora wrote."
+        )
+
+
+def sha256_of(folder: Path) -> str | None:
+    """Return the SHA-256 over the folder's weight files (safetensors) by name; None where there is none."""
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest() if files else None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Show no bar while weights are read."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
