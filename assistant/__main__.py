@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from assistant.errors import BadQuestion, ConsiliumError
+from assistant.generalist.adapters import named, one
 from specialists.__main__ import parse
 from specialists.core.errors import SpecialistsError
 
@@ -45,9 +46,13 @@ class Ask:
     style: Literal["published", "calibrated"] = "calibrated"
     """How the evidence is written for the generalist."""
     without: tuple[str, ...] = ()
-    """Specialists not to consult (or similar_cases), with commas or as repeated flags."""
+    """Specialists not to consult (or similar_cases, similar_texts), with commas or as repeated flags."""
+    texts: Path | None = None
+    """Folder of reports and answered questions to look among for open questions; `consilium data texts` makes it."""
     model: str = ""
     """Another generalist: a folder, a hub id, or the URL of an OpenAI-compatible server."""
+    adapter: str = ""
+    """Adapter over the generalist: its folder (PEFT), or NAME=FOLDER."""
     json: bool = False
     """Print the whole answer as one JSON object."""
 
@@ -62,6 +67,10 @@ class Serve:
     """Port to listen on."""
     model: str = ""
     """Another generalist: a folder, a hub id, or the URL of an OpenAI-compatible server."""
+    adapter: tuple[str, ...] = ()
+    """Adapter that requests choose by model name: NAME=FOLDER, or NAME=ITS-NAME on a server; repeat the flag."""
+    texts: Path | None = None
+    """Folder of reports and answered questions to look among for open questions; `consilium data texts` makes it."""
     model_key_file: Path | None = None
     """File with the key of the generalist's own server, where it asks for one."""
 
@@ -94,13 +103,13 @@ def ask(argv: list[str]) -> int:
     images, question = _images_and_question(flags.words)
     how = {"options": _options(flags), "collaboration": flags.collaboration, "style": flags.style,
            "without": _split(flags.without)}
-    return _answer(flags.model, lambda assistant: assistant.ask(images, question, **how), flags.json)
+    return _answer(flags, lambda assistant: assistant.ask(images, question, **how), flags.texts, flags.adapter)
 
 
 def replay(argv: list[str]) -> int:
     """Answer a stored question again and print the answer."""
     flags = parse(Replay, argv, "consilium replay")
-    return _answer(flags.model, lambda assistant: assistant.replay(flags.trace), flags.json)
+    return _answer(flags, lambda assistant: assistant.replay(flags.trace))
 
 
 def serve(argv: list[str]) -> int:
@@ -117,7 +126,8 @@ def serve(argv: list[str]) -> int:
         raise BadQuestion(str(fault)) from None
     # The key of our clients is not the key of the generalist's server: neither is sent to the other side.
     upstream = flags.model_key_file.read_text().strip() if flags.model_key_file else None
-    application = server.create_app(open_assistant(flags.model, upstream), api_key=key)
+    application = server.create_app(
+        open_assistant(flags.model, upstream, flags.texts, named(flags.adapter)), api_key=key)
     if key is None:
         # A web page must not reach a server without a key through a name that resolves to this machine.
         names = ["localhost", "127.0.0.1", "[::1]", "::1", flags.host]
@@ -215,15 +225,21 @@ def _guarded(run: Callable[[list[str]], int | None], argv: list[str]) -> int:
         return 1
 
 
-def open_assistant(model: str = "", api_key: str | None = None) -> Assistant:
+def open_assistant(model: str = "", api_key: str | None = None, texts: Path | None = None,
+                   adapters: Mapping[str, str] | None = None) -> Assistant:
     """Load the assistant; here and nowhere else torch comes in."""
-    return importlib.import_module("assistant.assistant").Assistant(model or None, api_key=api_key)
+    return importlib.import_module("assistant.assistant").Assistant(
+        model or None, api_key=api_key, texts=texts, adapters=adapters)
 
 
-def _answer(model: str, question: Callable[[Assistant], Answer], as_json: bool) -> int:
-    with quiet_stdout() if as_json else contextlib.nullcontext():
-        answer = question(open_assistant(model, os.environ.get("CONSILIUM_API_KEY")))
-    if as_json:
+def _answer(flags: Ask | Replay, question: Callable[[Assistant], Answer], texts: Path | None = None,
+            adapter: str = "") -> int:
+    name, folder = one(adapter) if adapter else ("", "")
+    with quiet_stdout() if flags.json else contextlib.nullcontext():
+        assistant = open_assistant(flags.model, os.environ.get("CONSILIUM_API_KEY"), texts,
+                                   {name: folder} if name else None)
+        answer = question(assistant.skilled(name) if name else assistant)
+    if flags.json:
         print_json(answer.json())
     else:
         show(answer)
@@ -332,6 +348,10 @@ def _tables(answer: Answer) -> Iterator[Table]:
     if evidence.rad:
         yield _table("Similar cases", ("case", "label", "similarity", "source"),
                      [(c.id, c.label, _share(c.similarity), c.source) for c in evidence.rad])
+    if evidence.texts:
+        yield _table("Similar texts", ("case", "text", "similarity", "source", "license"),
+                     [(t.id, t.words, _share(t.similarity), t.source, t.license or "not stated")
+                      for t in evidence.texts])
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -353,6 +373,8 @@ def _findings(answer: Answer) -> Iterator[str]:
         yield f"Box {box.label}: {corners} (left, top, right, bottom in pixels)"
     if answer.evidence.no_similar_case:
         yield "No similar case is known."
+    if answer.evidence.no_similar_text:
+        yield "No similar text is known."
     if answer.evidence.conflict:
         yield "Conflict: the generalist and the evidence disagree."
     yield from (f"Refused by {r.specialist}: {r.reason}" for r in answer.evidence.refusals)

@@ -6,6 +6,7 @@ comes about stands in `consultation.py`.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,10 +15,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_args
 
-from assistant.collaboration import arbiter, rad
+from assistant.collaboration import arbiter, rad, texts
 from assistant.collaboration.rad import SIMILAR_CASES
+from assistant.collaboration.texts import SIMILAR_TEXTS, TextIndex
 from assistant.consultation import Consultation
 from assistant.errors import BadQuestion, ReplayDiffers
+from assistant.generalist.adapters import check_name
 from assistant.generalist.generalist import Generalist
 from assistant.generalist.open import open_generalist
 from assistant.records import Records, Turn, fresh_trace_id
@@ -36,9 +39,18 @@ class Assistant:
     """The consilium: a generalist, its specialists and similar cases. Threads may share one."""
 
     def __init__(self, model: str | None = None, *, generalist: Generalist | None = None,
-                 home: Path | None = None, seed: int = 0, api_key: str | None = None) -> None:
-        """Take what `open_generalist` takes (None: the embedded default), or an open generalist."""
+                 home: Path | None = None, seed: int = 0, api_key: str | None = None,
+                 texts: Path | TextIndex | None = None, adapters: Mapping[str, str | Path] | None = None) -> None:
+        """Take what `open_generalist` takes (None: the embedded default), or an open generalist.
+
+        `texts` is an index of reports and answered questions for open questions, as `consilium data texts` makes it
+        (none ships, and by default none is used); raises BadData where it is none. `adapters` are skills by name:
+        folders (PEFT), or the names that a server has them under; see `skilled`.
+        """
         self.model, self.seed = model, seed
+        self.adapters = {check_name(name): str(adapter) for name, adapter in (adapters or {}).items()}
+        self.skill: str | None = None
+        self.texts = texts if texts is None or isinstance(texts, TextIndex) else TextIndex.load(texts)
         self.records = Records(home)
         self._generalist, self._api_key, self._opening = generalist, api_key, threading.Lock()
 
@@ -49,6 +61,14 @@ class Assistant:
             if self._generalist is None:
                 self._generalist = open_generalist(self.model, api_key=self._api_key, seed=self.seed)
             return self._generalist
+
+    def skilled(self, name: str) -> Assistant:
+        """Return this assistant with one of its adapters over the generalist; the base stays in memory once."""
+        if name not in self.adapters:
+            raise BadQuestion(f"No adapter named {name!r}. Known: {', '.join(self.adapters) or 'none'}.")
+        other = copy.copy(self)
+        other.skill, other._generalist = name, self.generalist.with_adapter(self.adapters[name])
+        return other
 
     def ask(self, images: Any, question: str, *, options: Sequence[str] | None = None,
             collaboration: Collaboration = "auto", style: Style = "calibrated",
@@ -63,7 +83,8 @@ class Assistant:
         """Yield the steps of one question, the answer last; raises BadQuestion or BadStudy before the first.
 
         `images` is one source or a list of them, each a path, bytes, an array, a PIL image or a Study. `without`
-        names specialists to leave out ("similar_cases": retrieval); `patient` is whose cases must not be retrieved.
+        names specialists to leave out ("similar_cases", "similar_texts": retrieval); `patient` is whose cases and
+        texts must not be retrieved.
         """
         studies = read_images(images)
         asked = checked(Question(question, studies, _options(options), collaboration, style,
@@ -80,17 +101,20 @@ class Assistant:
     def replay(self, trace_id: str) -> Answer:
         """Answer a traced question again and return that answer; raises TraceNotFound, ReplayDiffers.
 
-        A trace of another model is replayed with that model, unless this assistant was given one.
+        A trace of another model is replayed with that model, unless this assistant was given one; one with similar
+        texts needs the same index, this assistant's or the folder that the trace names; one of an adapter is replayed
+        with that adapter, unless this assistant is skilled in one.
         """
         trace = self.records.trace(trace_id)
+        index = texts.of_trace(trace.get("texts"), self.texts)
         asked = dict(trace["question"])
         patient = asked.pop("patient_sha256")
         question = Question(
             asked["text"], tuple(self.records.study(image["key"]) for image in trace["images"]),
             _options(asked["options"]), asked["collaboration"], asked["style"],
-            frozenset(asked["without"]), None if patient is None else rad.patient_hashed(patient))
+            frozenset(asked["without"]), None if patient is None else _patient(patient, index))
         consultation = Consultation(question, self._generalist_of(trace), arbiter.Arbiter(**trace["arbiter"]),
-                                    trace["history"], trace["seed"])
+                                    trace["history"], trace["seed"], index)
         answer = last(consultation.steps())
         found = difference(trace["answer"], answer.json())
         if found:
@@ -99,8 +123,13 @@ class Assistant:
 
     def _generalist_of(self, trace: Mapping[str, Any]) -> Generalist:
         if self.model is None and self._generalist is None and trace["model"] is not None:
-            return open_generalist(trace["model"], api_key=self._api_key, seed=trace["seed"])
-        return self.generalist
+            base = open_generalist(trace["model"], api_key=self._api_key, seed=trace["seed"])
+        else:
+            base = self.generalist
+        adapter = trace["generalist"].get("adapter")
+        if adapter is None or self.skill is not None:
+            return base
+        return base.with_adapter(self.adapters.get(trace.get("adapter") or "", str(adapter)))
 
     def _causes(self, trace: Mapping[str, Any], consultation: Consultation) -> str:
         now = consultation.generalist.revision()
@@ -113,7 +142,7 @@ class Assistant:
     def _steps(self, question: Question, history: Sequence[Message] = (), conversation: str | None = None
                ) -> Iterator[Step]:
         trace_id, when = fresh_trace_id(), datetime.now(UTC).isoformat()
-        consultation = Consultation(question, self.generalist, arbiter.shipped(), history, self.seed)
+        consultation = Consultation(question, self.generalist, arbiter.shipped(), history, self.seed, self.texts)
         for step in consultation.steps():
             if not isinstance(step, Answer):
                 yield step
@@ -132,7 +161,8 @@ class Assistant:
         patient = None if question.patient is None else rad.hashed(question.patient)
         return {
             "version": 1, "time": when, "seed": consultation.seed, "model": self.model,
-            "generalist": consultation.generalist.revision(), "arbiter": asdict(consultation.arbiter),
+            "generalist": consultation.generalist.revision(), "adapter": self.skill,
+            "arbiter": asdict(consultation.arbiter),
             "specialists": revisions([call["name"] for call in consultation.calls] + ["triage"]),
             "images": [{"key": key, "sha256": study.sha256, "format": study.format, "frames": study.frames,
                         "size": list(study.size)} for key, study in zip(keys, question.studies, strict=True)],
@@ -140,6 +170,7 @@ class Assistant:
                          "collaboration": question.collaboration, "style": question.style,
                          "without": sorted(question.without), "patient_sha256": patient},
             "history": [dict(message) for message in consultation.history],
+            "texts": texts.in_trace(consultation.texts, consultation.found),
             "prompts": consultation.prompts, "tools": consultation.calls, "answer": answer.json(),
         }
 
@@ -224,10 +255,10 @@ def checked(question: Question) -> Question:
             raise BadQuestion(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
     if question.without:
         named = sorted(card.name for card in registry.cards().values() if card.task != "triage")
-        unknown = sorted(question.without - {*named, SIMILAR_CASES})
+        unknown = sorted(question.without - {*named, SIMILAR_CASES, SIMILAR_TEXTS})
         if unknown:
             raise BadQuestion(f"No specialist named {', '.join(map(repr, unknown))} to leave out; known: "
-                              f"{', '.join([*named, SIMILAR_CASES])}.")
+                              f"{', '.join([*named, SIMILAR_CASES, SIMILAR_TEXTS])}.")
     return question
 
 
@@ -253,6 +284,10 @@ def _options(options: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _names(without: Sequence[str]) -> frozenset[str]:
     return frozenset([without] if isinstance(without, str) else without)
+
+
+def _patient(digest: str, index: TextIndex | None) -> str | None:
+    return rad.patient_hashed(digest) or (index.patient_hashed(digest) if index is not None else None)
 
 
 def revisions(names: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from assistant.collaboration.arbiter import Arbiter
 from assistant.collaboration.evidence import assemble, match
 from assistant.collaboration.look import own_looks
 from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
+from assistant.collaboration.texts import SIMILAR_TEXTS, Apart, Found, TextIndex
 from assistant.errors import BadReply, ToolsUnsupported
 from assistant.generalist.boxes import read_back
 from assistant.generalist.generalist import Generalist
@@ -69,6 +70,8 @@ class Consultation:
     arbiter: Arbiter
     history: Sequence[Message] = ()
     seed: int = 0
+    texts: TextIndex | None = None
+    """Reports and answered questions to look among for open questions."""
     prompts: list[dict[str, Any]] = field(default_factory=list)
     """What the generalist was shown and, for decisions, what it gave; images by their hash."""
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -84,6 +87,8 @@ class Consultation:
         self._results: dict[str, Result] = {}
         self._declined: list[Declined] = []
         self._look: Opinion | None = None
+        self.found: Found | None = None
+        """What was looked for among the texts; None where nothing was."""
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps of the question, the answer last."""
@@ -156,6 +161,8 @@ class Consultation:
         said: list[str] = []
         told: Evidence | None = None
         unsupported = None
+        if self.question.collaboration == "auto":
+            yield from self._look_up()
         for step in self._loop() if self.question.collaboration == "auto" else self._free():
             if isinstance(step, TextDelta):
                 said.append(step.text)
@@ -191,6 +198,7 @@ class Consultation:
         """Say that the generalist was not taught this kind of image, and what those say who were."""
         if self.question.collaboration != "none":
             yield from self._consult_all()
+            yield from self._look_up()
         evidence = self._evidence()
         yield evidence
         seen = f"This looks like {self._kind}. " if self._kind else ""
@@ -208,7 +216,7 @@ class Consultation:
         def prompt() -> tuple[Sequence[Message], Sequence[Step]]:
             if self.question.collaboration == "none":
                 return self._opening(None), ()
-            steps = list(self._consult_all())
+            steps = [*self._consult_all(), *self._look_up()]
             return self._opening(self._evidence()), steps
 
         yield from agent.run(self.generalist, (), agent.Collaboration(prompt, 1, self._seen))
@@ -218,7 +226,8 @@ class Consultation:
         scope, study = self._scoping.triaged, self.question.studies[0]
         domain = None if SIMILAR_CASES in self.question.without else scope.domain
         offered = tools.langchain_tools(study, scope.in_scope, domain=domain, patient=self.question.patient)
-        collaboration = agent.Collaboration(lambda: (self._opening(None), ()), LIMITS.model_calls, self._seen)
+        known = self._with_texts(Evidence()) if self.found is not None else None
+        collaboration = agent.Collaboration(lambda: (self._opening(known), ()), LIMITS.model_calls, self._seen)
         collaboration.results = self._results
         try:
             yield from self._noted(agent.run(self.generalist, offered, collaboration))
@@ -275,6 +284,26 @@ class Consultation:
             result = Result(retrieved=retrieved, seconds=retrieved.seconds)
             yield from self._observe(SIMILAR_CASES, {"k": LIMITS.neighbors}, result)
 
+    def _look_up(self) -> Iterator[Step]:
+        """Look for similar texts; for a report also by what the specialists said so far."""
+        if self.texts is None or SIMILAR_TEXTS in self.question.without:
+            return
+        labels = [f.label for f in self._findings() if isinstance(f, Classification)]
+        apart = Apart.of(self.question.studies, self.question.patient)
+        self.found = self.texts.look_up(self.question.text, LIMITS.texts, self._kind or "", apart, labels)
+        asked = {"words": self.found.words, "kind": self.found.kind, "reports": self.found.reports}
+        call = ToolCall("texts", SIMILAR_TEXTS, asked)
+        said = template.texts(self.found.texts)
+        observation = Observation(call.id, SIMILAR_TEXTS, said, seconds=self.found.seconds)
+        self._called(call, observation)
+        yield call
+        yield observation
+
+    def _with_texts(self, evidence: Evidence) -> Evidence:
+        if self.found is None:
+            return evidence
+        return replace(evidence, texts=self.found.texts, no_similar_text=not self.found.texts)
+
     def _observe(self, name: str, arguments: Mapping[str, Any], result: Result) -> Iterator[Step]:
         call = ToolCall(f"all-{len(self._results) + 1}", name, arguments)
         self._results[call.id] = result
@@ -295,7 +324,7 @@ class Consultation:
     def _evidence(self) -> Evidence:
         retrieved = [r.retrieved for r in self._results.values() if r.retrieved is not None]
         cases = retrieved[-1] if retrieved else Retrieved()
-        return assemble(moed.collect(self._findings()), cases, self._shown, self._declined)
+        return self._with_texts(assemble(moed.collect(self._findings()), cases, self._shown, self._declined))
 
     # 4) the end
 

@@ -11,7 +11,8 @@ ConsiliumError
 └── GeneralistError                 the language model or its server
     ├── ServerUnreachable
     ├── BadReply
-    └── ToolsUnsupported
+    ├── ToolsUnsupported
+    └── AdapterRefused              an adapter that is broken, of another checkpoint, or not to be served
 
 Bad images raise `specialists.core.errors.BadStudy`, which passes through unchanged.
 """
@@ -65,3 +66,7 @@ class BadReply(GeneralistError):
 
 class ToolsUnsupported(GeneralistError):
     """The generalist, or its server, takes no tools."""
+
+
+class AdapterRefused(GeneralistError):
+    """An adapter is not there, does not fit the generalist, or cannot be served with it."""

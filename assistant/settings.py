@@ -49,6 +49,8 @@ class Limits:
     """Similar cases retrieved when the caller does not say."""
     most_neighbors: int = 50
     """Similar cases a tool call may ask for."""
+    texts: int = 3
+    """Similar texts retrieved for an open question."""
     options: int = 26
     """Options of one question: there are as many letters."""
     images: int = 16

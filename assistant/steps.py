@@ -27,9 +27,9 @@ class Question:
     collaboration: Collaboration = "auto"
     style: Style = "calibrated"
     without: frozenset[str] = frozenset()
-    """Specialists that must not be consulted; "similar_cases" leaves retrieval out."""
+    """Specialists that must not be consulted; "similar_cases" and "similar_texts" leave retrieval out."""
     patient: str | None = None
-    """Patient or group of the image, if known: its own cases are never retrieved."""
+    """Patient or group of the image, if known: its own cases and texts are never retrieved."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,30 @@ class Case:
 
 
 @dataclass(frozen=True)
+class SimilarText:
+    """A report, or an answered question, of another case; similarity is the cosine of sentence vectors, -1..1."""
+
+    id: str
+    question: str
+    """What was asked; "" for a report."""
+    text: str
+    """The answer, or the report."""
+    similarity: float
+    source: str
+    license: str = ""
+
+    @property
+    def words(self) -> str:
+        """Question and answer, or the report, on one line."""
+        return " ".join(f"{self.question} {self.text}".split())
+
+    def json(self) -> dict[str, Any]:
+        """Return the object that stands under `evidence.texts`."""
+        return {"id": self.id, "question": self.question, "text": self.text, "similarity": self.similarity,
+                "source": self.source, "license": self.license}
+
+
+@dataclass(frozen=True)
 class Pool:
     """The arbiter's log-linear pool over the options (probabilities sum to 1)."""
 
@@ -127,13 +151,18 @@ class Evidence:
     """The generalist and the pool of the evidence disagree."""
     no_similar_case: bool = False
     """Retrieval was asked and found nothing similar enough."""
+    texts: tuple[SimilarText, ...] = ()
+    """Reports or answered questions of other cases, for open questions."""
+    no_similar_text: bool = False
+    """Texts were searched and none is similar enough."""
 
     def json(self) -> dict[str, Any]:
         """Return the object that stands under `evidence` of an answer."""
         pool = self.arbiter and {"label": self.arbiter.label, "probabilities": dict(self.arbiter.probabilities)}
         return {"moed": [o.json() for o in self.moed], "rad": [c.json() for c in self.rad], "arbiter": pool,
                 "refusals": [{"specialist": r.specialist, "reason": r.reason} for r in self.refusals],
-                "conflict": self.conflict, "no_similar_case": self.no_similar_case}
+                "conflict": self.conflict, "no_similar_case": self.no_similar_case,
+                "texts": [t.json() for t in self.texts], "no_similar_text": self.no_similar_text}
 
 
 @dataclass(frozen=True)

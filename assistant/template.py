@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from assistant.steps import Case, Evidence, Opinion, Style
+from assistant.steps import Case, Evidence, Opinion, SimilarText, Style
 from specialists.core.findings import Classification, Finding, Refusal
 from specialists.core.study import Study
 
@@ -31,6 +31,8 @@ SHOWN_SIDE = 448
 """Pixels of the longer side of an image as a generalist gets it, in serving and in tuning."""
 SHOWN_OPTIONS = 5
 """Options of a specialist that are written out, most probable first."""
+TEXT_CHARACTERS = 300
+"""Length to which a similar text is cut for the generalist, at a word."""
 
 
 def _prompt(name: str) -> Template:
@@ -140,6 +142,13 @@ def cases(found: Sequence[Case], none_similar: bool = False) -> str:
     return ", ".join(f"{_percent(c.similarity)} {c.label}" for c in found)
 
 
+def texts(found: Sequence[SimilarText]) -> str:
+    """Return what the generalist reads of similar texts: similarity in percent and words, a line a text."""
+    if not found:
+        return "similar texts: none"
+    return "\n".join(["similar texts:", *(f"{_percent(t.similarity)} {_cut(t.words)}" for t in found)])
+
+
 def sentence(label: str, probability: float | None, evidence: Evidence, kind: str) -> str:
     """Return the sentence for people around a decided letter; it says nothing that the steps do not hold."""
     chance = f" ({_percent(probability)} %)" if probability is not None else ""
@@ -235,8 +244,23 @@ def _published_moed(evidence: Evidence | None, named: Mapping[str, str]) -> str:
     return f" The diagnoses of the specialist models are: {labels}."
 
 
+def _published_texts(evidence: Evidence) -> str:
+    if not evidence.texts:
+        return ""
+    asked = any(t.question for t in evidence.texts)
+    what = "questions and answers" if asked else "reports"
+    return f" The {what} of similar cases are: {'; '.join(_cut(t.words).rstrip('.') for t in evidence.texts)}."
+
+
+def _cut(words: str) -> str:
+    """Return the words up to `TEXT_CHARACTERS`, with dots where some are left out."""
+    if len(words) <= TEXT_CHARACTERS:
+        return words
+    return words[:TEXT_CHARACTERS - 3].rpartition(" ")[0].rstrip(".,;") + " ..."
+
+
 def _published_open(evidence: Evidence) -> str:
-    return (_published_rad(evidence, {}) + _published_moed(evidence, {})).strip()
+    return (_published_rad(evidence, {}) + _published_moed(evidence, {}) + _published_texts(evidence)).strip()
 
 
 def _percentages(probabilities: Mapping[str, float], names: Mapping[str, str]) -> str:
@@ -272,6 +296,8 @@ def _named(evidence: Evidence) -> str:
         lines.append("similar cases: " + ", ".join(f"{n} {label}" for label, n in counted))
     elif evidence.no_similar_case:
         lines.append("similar cases: none")
+    if evidence.texts or evidence.no_similar_text:
+        lines.append(texts(evidence.texts))
     lines += [f"{r.specialist} refused: {r.reason}" for r in evidence.refusals[:3]]
     return "\n".join(lines)
 

@@ -33,6 +33,7 @@ from specialists.__main__ import parse
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "instruct-data-speed.json"
 WORKERS = 2
+COMMAND = "python -m benchmarks.instruct_data"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def measure(flags: Flags, folder: Path) -> dict[str, object]:
                                                           for n, r in rate.items()},
             "ratio": round(statistics.median(ratios), 2), "ratios": [round(r, 2) for r in ratios],
             "aim": 1.7, "ray_start_s": round(up, 1), "cores": os.cpu_count(), "python": platform.python_version(),
-            "ray": version("ray"), "command": "python -m benchmarks.instruct_data --write"}
+            "ray": version("ray"), "command": f"{COMMAND} --images {flags.images} --side {flags.side} --rounds "
+            f"{flags.rounds} --write"}
 
 
 def clocked(work) -> float:

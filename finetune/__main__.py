@@ -1,20 +1,26 @@
-"""`consilium finetune nano | init | vision | full | lora | merge`: the stages that make a generalist."""
+"""`consilium finetune lora | qlora | full | merge` tune a generalist; `nano | init | vision` make one from nothing."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from specialists.core.errors import BadData
 
 VERBS = {
+    "lora": "tune low-rank matrices on instruction data",
+    "qlora": "the same, the frozen weights in 4 bits",
+    "full": "tune every weight on instruction data",
+    "merge": "write a checkpoint with an adapter's weights merged in",
+    "parity": "compare next-token log-probabilities here with those of a running vLLM",
     "nano": "train consilium-nano from nothing: all the stages below",
     "init": "make an untrained consilium-nano with a tokenizer taught on instruction data",
     "vision": "teach its vision tower kinds of image and labels",
-    "full": "tune every weight on instruction data",
-    "lora": "tune low-rank matrices on instruction data",
-    "merge": "write a checkpoint with an adapter's weights merged in",
 }
 
 
@@ -42,6 +48,8 @@ class Vision:
     learning_rate: float = 1e-3
     most: int = 1000
     """Images of a set at most."""
+    allow: tuple[str, ...] = ()
+    """Sets to teach although they measure what the generalist was not taught."""
     seed: int = 0
 
 
@@ -52,6 +60,22 @@ class Merge:
     model: Path
     adapter: Path
     out: Path
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Compare next-token log-probabilities here with those of a running vLLM; exit status 1 where they differ."""
+
+    url: str
+    """http://HOST:PORT/v1, with #NAME for one of several models or adapters there."""
+    model: Path | None = None
+    """The checkpoint; the embedded consilium-nano where none is named."""
+    adapter: Path | None = None
+    """The adapter that NAME is there."""
+    tolerance: float = 0.05
+    """Nats by which a log-probability may differ."""
+    out: Path | None = None
+    """JSON file for the figures."""
 
 
 def _init(arguments: list[str]) -> None:
@@ -73,7 +97,7 @@ def _vision(arguments: list[str]) -> None:
 
     config = tyro.cli(Vision, args=arguments, prog="consilium finetune vision")
     settings = VisionConfig(epochs=config.epochs, learning_rate=config.learning_rate, seed=config.seed)
-    see(config.model, config.images, config.out, settings, config.most)
+    see(config.model, config.images, config.out, settings, config.most, config.allow)
 
 
 def _nano(arguments: list[str]) -> None:
@@ -87,19 +111,45 @@ def _nano(arguments: list[str]) -> None:
 def _full(arguments: list[str]) -> None:
     import tyro
 
-    from finetune.config import TuneConfig
-    from finetune.full import run
+    from finetune.config import FullTuning
 
-    run(tyro.cli(TuneConfig, args=arguments, prog="consilium finetune full"))
+    def train(config: FullTuning) -> None:
+        from finetune.full import run
+
+        run(config)
+
+    _tune(tyro.cli(FullTuning, args=arguments, prog="consilium finetune full"), train)
 
 
-def _lora(arguments: list[str]) -> None:
+def _lora(arguments: list[str], *, four_bits: bool = False) -> None:
     import tyro
 
-    from finetune.config import TuneConfig
-    from finetune.lora import run
+    from finetune.config import LoraTuning, QloraTuning
 
-    run(tyro.cli(TuneConfig, args=arguments, prog="consilium finetune lora"))
+    def train(config: LoraTuning) -> None:
+        from finetune.lora import run
+
+        run(config)
+
+    verb = "qlora" if four_bits else "lora"
+    settings = QloraTuning if four_bits else LoraTuning
+    _tune(tyro.cli(settings, args=arguments, prog=f"consilium finetune {verb}"), train)
+
+
+def _tune(config: Any, train: Callable[[Any], None]) -> None:
+    """Run a recipe, or tell what it would do."""
+    if config.print_launch:
+        from finetune import launch
+
+        sys.stdout.write(launch.told(config))
+    elif config.dry_run:
+        from finetune import dry_run
+
+        sys.stdout.write(dry_run.told(config, colored=sys.stdout.isatty()))
+    elif importlib.util.find_spec("trl") is None:
+        raise BadData("Tuning needs TRL and TensorBoard: pip install 'consilium[train]'.")
+    else:
+        train(config)
 
 
 def _merge(arguments: list[str]) -> None:
@@ -111,6 +161,23 @@ def _merge(arguments: list[str]) -> None:
     merge(config.model, config.adapter, config.out)
 
 
+def _parity(arguments: list[str]) -> int:
+    import json
+
+    import tyro
+
+    from assistant.generalist.open import NANO
+    from finetune import parity
+
+    config = tyro.cli(Parity, args=arguments, prog="consilium finetune parity")
+    opened = parity.opened(config.model or NANO, config.adapter)
+    report = parity.compare(opened, config.url, tolerance=config.tolerance)
+    sys.stdout.write(report.table() + "\n")
+    if config.out is not None:
+        config.out.write_text(json.dumps(report.json(), indent=1) + "\n")
+    return 0 if report.agrees else 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `consilium finetune VERB`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -119,7 +186,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"usage: consilium finetune VERB --help\n{known}\n")
         return 0 if arguments[:1] in ([], ["--help"], ["-h"]) else 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run = {"nano": _nano, "init": _init, "vision": _vision, "full": _full, "lora": _lora, "merge": _merge}
+    run: dict[str, Callable[[list[str]], None]] = {
+        "nano": _nano, "init": _init, "vision": _vision, "full": _full, "lora": _lora, "merge": _merge,
+        "qlora": lambda words: _lora(words, four_bits=True)}
+    if arguments[0] == "parity":
+        return _parity(arguments[1:])
     run[arguments[0]](arguments[1:])
     return 0
 

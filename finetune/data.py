@@ -44,6 +44,8 @@ Kept = TypeVar("Kept", bound=Read)
 class Reader(Protocol[Kept]):
     """From records to batches, for one checkpoint."""
 
+    images: Images
+
     def read(self, record: Record) -> Kept:
         """Return what is kept; raises BadData when images and image parts differ or there is no answer to learn."""
         ...

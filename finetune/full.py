@@ -1,23 +1,25 @@
-"""Full tuning: every weight of the language model and, more slowly, of the vision tower. Read from top to bottom."""
+"""Full tuning: every weight of the parts that are not frozen. Read from top to bottom."""
 
 from __future__ import annotations
 
-import torch
+from finetune import trainer
+from finetune.card import write_card
+from finetune.config import FullTuning
+from finetune.model import open_checkpoint, open_fast, part_of, save
+from finetune.plan import planned
 
-from finetune.config import TuneConfig
-from finetune.loop import tune, write_told
-from finetune.model import open_checkpoint, open_data, open_reader, part_of, save
 
-
-def run(config: TuneConfig) -> None:
+def run(config: FullTuning) -> None:
     """Tune and write a checkpoint that transformers and vLLM load."""
-    torch.manual_seed(config.seed)
-    model, _ = open_checkpoint(config.model)
-    reader = open_reader(config)
-    rows = open_data(config, reader)
-    seeing = {"connector": config.vision_rate > 0, "vision": config.vision_rate > 0 and not config.mergers_only}
+    plan = planned(config)
+    arguments = trainer.arguments(config, plan.pace, len(plan.lessons.rows))
+    model, _ = (open_checkpoint if arguments.deepspeed else open_fast)(config.model)
     for name, weight in model.named_parameters():
-        weight.requires_grad_(seeing.get(part_of(name), True))
-    seconds = tune(model, model, reader, rows, config)
-    save(model, config.model, config.out)
-    write_told(config, seconds, len(rows))
+        weight.requires_grad_(part_of(name) not in config.freeze)
+    teacher = trainer.trainer(model, arguments, plan)
+    figures = trainer.fit(teacher, config)
+    weights = trainer.weights(teacher) if arguments.deepspeed else None
+    if teacher.is_world_process_zero():
+        save(teacher.model, config.model, config.out, weights)
+        write_card(plan, figures)
+    trainer.finish(teacher, config.out)

@@ -1,4 +1,8 @@
-"""The loop that full and LoRA tuning share: answers alone, each conversation heard alike, over accelerate."""
+"""The loop that makes consilium-nano from nothing: every weight, fast on a CPU, answers alone, each heard alike.
+
+Batches hold conversations of like length, images are varied, the tower learns at its own rate, and a clock may end it.
+To tune a checkpoint on data of one's own there are `lora`, `qlora` and `full`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +23,62 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assistant.generalist.processors import Row
-from finetune.config import TuneConfig
 from finetune.data import NOT_LEARNED, Reader, batches
-from finetune.model import part_of
+from finetune.lessons import open_lessons, open_reader
+from finetune.model import open_fast, part_of, save
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Settings of one stage."""
+
+    model: Path
+    """Checkpoint to start from."""
+    data: Path
+    """Folder with records*.jsonl."""
+    images: Path
+    """Data folder that the records' image paths are relative to."""
+    out: Path
+    """Folder for the result."""
+    built: Path | None = None
+    """Folder with the images that the build made ("made/..."); that of the records unless named."""
+    batch: int = 32
+    learning_rate: float = 1e-3
+    vision_rate: float = 0.1
+    """Learning rate of the vision tower, as a share of the other; 0 freezes it."""
+    mergers_only: bool = False
+    """Of the vision tower train only the layers that hand its tokens to the language model: faster, forgets less."""
+    warmup: int = 100
+    """Steps."""
+    passes: int = 1
+    """How often the data is seen."""
+    most_tokens: int = 900
+    """Longer conversations are left out, never cut."""
+    minutes: float = 0.0
+    """Stop after so many minutes, with the rate brought down to zero by then; 0 runs all passes."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        if self.batch < 1 or self.passes < 1 or self.learning_rate <= 0 or not 0 <= self.vision_rate <= 1:
+            raise ValueError(f"batch {self.batch}, passes {self.passes}, learning rate {self.learning_rate}, vision "
+                             f"rate {self.vision_rate}: wanted at least 1, at least 1, above 0, and 0 to 1.")
+
+
+def run(config: LoopConfig) -> None:
+    """Tune a checkpoint's every weight, the tower's as far as the settings say, and write it to `config.out`."""
+    torch.manual_seed(config.seed)
+    model, _ = open_fast(config.model)
+    reader = open_reader(config.model, config.images, config.built or config.data)
+    rows = open_lessons(config.data, reader, config.most_tokens).rows
+    seeing = {"connector": config.vision_rate > 0, "vision": config.vision_rate > 0 and not config.mergers_only}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(seeing.get(part_of(name), True))
+    seconds = tune(model, reader, rows, config)
+    save(model, config.model, config.out)
+    write_told(config, seconds, len(rows))
 
 
 def answer_loss(model: Any, batch: Row) -> Tensor:
@@ -39,8 +96,8 @@ def answer_loss(model: Any, batch: Row) -> Tensor:
     return (losses * weights).sum() / weights.sum()
 
 
-def tune(model: nn.Module, base: Any, reader: Reader[Any], rows: Sequence[Any], config: TuneConfig) -> float:
-    """Train `model` in place and return the seconds it took; `base` is the same, less the adapter laid over it."""
+def tune(model: Any, reader: Reader[Any], rows: Sequence[Any], config: LoopConfig) -> float:
+    """Train `model` in place and return the seconds it took."""
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     model.to(accelerator.device)
     optimizer = torch.optim.AdamW(_groups(model, config), betas=(0.9, 0.98), weight_decay=0.02)
@@ -58,7 +115,7 @@ def tune(model: nn.Module, base: Any, reader: Reader[Any], rows: Sequence[Any], 
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * min(1.0, (step + 1) / config.warmup) * _decay(done)
                 with accelerator.autocast():
-                    loss = answer_loss(base, {name: value.to(accelerator.device) for name, value in batch.items()})
+                    loss = answer_loss(model, {name: value.to(accelerator.device) for name, value in batch.items()})
                 optimizer.zero_grad()
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(model.parameters(), 1.0)
@@ -72,7 +129,7 @@ def tune(model: nn.Module, base: Any, reader: Reader[Any], rows: Sequence[Any], 
     return time.perf_counter() - started
 
 
-def write_told(config: TuneConfig, seconds: float, records: int) -> None:
+def write_told(config: LoopConfig, seconds: float, records: int) -> None:
     """Write training.json: the settings, the time and the number of conversations."""
     told = {k: str(v) for k, v in dataclasses.asdict(config).items()}
     told |= {"seconds": str(round(seconds)), "records": str(records)}
@@ -86,7 +143,7 @@ def _report(log: object, step: int, total: int, recent: list[float], started: fl
     LOG.info("step %d of %d, loss %.3f, %d s", step, total, row["loss"], row["seconds"])
 
 
-def _progress(step: int, total: int, started: float, config: TuneConfig) -> float:
+def _progress(step: int, total: int, started: float, config: LoopConfig) -> float:
     if config.minutes <= 0:
         return step / total
     return max(step / total, (time.perf_counter() - started) / (60 * config.minutes))
@@ -96,7 +153,7 @@ def _decay(done: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _groups(model: nn.Module, config: TuneConfig) -> list[dict[str, object]]:
+def _groups(model: nn.Module, config: LoopConfig) -> list[dict[str, object]]:
     trained = [(part_of(n) in ("vision", "connector"), p) for n, p in model.named_parameters() if p.requires_grad]
     vision, other = [p for seen, p in trained if seen], [p for seen, p in trained if not seen]
     groups: list[dict[str, object]] = [{"params": other, "peak": config.learning_rate, "lr": 0.0}]

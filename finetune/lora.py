@@ -1,30 +1,62 @@
-"""LoRA tuning (Hu et al., 2021, https://arxiv.org/abs/2106.09685): low-rank matrices beside the net's own."""
+"""LoRA: low-rank matrices beside the net's own weights, which stay as they are. Read from top to bottom.
+
+Hu et al., 2021, https://arxiv.org/abs/2106.09685; with the frozen weights in 4 bits it is QLoRA (Dettmers et al., 2023,
+https://arxiv.org/abs/2305.14314).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from torch import nn
+from transformers import BitsAndBytesConfig
 
-from finetune.config import TuneConfig
-from finetune.loop import tune, write_told
-from finetune.model import open_checkpoint, open_data, open_reader, part_of
+from finetune import trainer
+from finetune.card import write_card
+from finetune.config import LoraTuning
+from finetune.model import empty_net, open_checkpoint, open_fast, part_of, stored_type
+from finetune.plan import planned
 from specialists.core.errors import BadData
 
 
-def run(config: TuneConfig) -> None:
+def run(config: LoraTuning) -> None:
     """Tune and write an adapter that PEFT and vLLM load; parts that are not named stay as they are."""
-    torch.manual_seed(config.seed)
-    base, _ = open_checkpoint(config.model)
-    reader = open_reader(config)
-    rows = open_data(config, reader)
-    model = get_peft_model(base, LoraConfig(r=config.rank, lora_alpha=2 * config.rank, lora_dropout=0.05,
-                                            target_modules=targets(base, config.lora_on)))
-    seconds = tune(model, base, reader, rows, config)
-    model.save_pretrained(str(config.out))
-    write_told(config, seconds, len(rows))
+    plan = planned(config)
+    arguments = trainer.arguments(config, plan.pace, len(plan.lessons.rows))
+    base = opened(config, spread=arguments.deepspeed is not None)
+    adapter = LoraConfig(r=plan.pace.rank, lora_alpha=2 * plan.pace.rank, lora_dropout=config.dropout,
+                         target_modules=targets(base, config.lora_on))
+    teacher = trainer.trainer(base, arguments, plan, adapter)
+    figures = trainer.fit(teacher, config)
+    weights = trainer.weights(teacher)
+    if teacher.is_world_process_zero():
+        teacher.model.save_pretrained(str(config.out), state_dict=weights)
+        write_card(plan, figures)
+    trainer.finish(teacher, config.out)
+
+
+def opened(config: LoraTuning, *, spread: bool) -> Any:
+    """Return the frozen net, in the type it is stored in or in 4 bits; `spread` is for DeepSpeed."""
+    if config.verb == "qlora":
+        return in_four_bits(config)
+    opener = open_checkpoint if spread else open_fast
+    return opener(config.model, dtype=stored_type(config.model))[0]
+
+
+def in_four_bits(config: LoraTuning) -> Any:
+    """Return the net in bfloat16, its language model's linear layers in 4-bit NormalFloat."""
+    rest = [name for name, module in empty_net(config.model).named_modules()
+            if isinstance(module, nn.Linear) and part_of(name) != "language"]
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16,
+                              bnb_4bit_use_double_quant=True, llm_int8_skip_modules=rest)
+    net, _ = open_checkpoint(config.model, dtype=torch.bfloat16, quantization_config=four,
+                             device_map={"": trainer.device()})
+    for module in net.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # measuring packs weights so that they learn no more
+            module.support_avx512bf16_for_cpu = False
+    return net
 
 
 def targets(model: Any, parts: tuple[str, ...]) -> list[str]:

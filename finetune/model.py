@@ -6,25 +6,19 @@ A tuned checkpoint keeps the tokenizer, template and processor files of the one 
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
+from collections.abc import Mapping
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
-from assistant.generalist.processors import codec_of, load_processor
-from finetune.config import TuneConfig
-from finetune.data import Conversations, Images, Reader
 from finetune.nano import SIZE, hasten
-from finetune.nano import save as save_nano
-from finetune.squares import Squares
-from instruct_data.records import OUT_OF_DOMAIN, read
 from specialists.core.errors import BadData
-
-LOG = logging.getLogger(__name__)
 
 PARTS = {
     "connector": re.compile(r"\b(deepstack_merger_list|merger|multi_modal_projector|connector)\."),
@@ -32,6 +26,7 @@ PARTS = {
     "language": re.compile(r"\b(language_model|text_model)\."),
 }
 """What the parts are called in the weights of all families; the first that fits counts."""
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
 def part_of(name: str) -> str:
@@ -41,53 +36,70 @@ def part_of(name: str) -> str:
 
 def is_nano(path: Path) -> bool:
     """Return whether the checkpoint sees squares of consilium-nano's side, so that the fast reader serves it."""
-    file = path / "consilium.json"
+    file = Path(path) / "consilium.json"
     return file.is_file() and json.loads(file.read_text()).get("square") == SIZE
 
 
-def open_checkpoint(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
-    """Return the model in float32 and its tokenizer."""
+def folder_of(model: Path) -> Path:
+    """Return the folder with the files of a checkpoint, wherever the hub's cache keeps it; raises BadData."""
+    if (model / "config.json").is_file():
+        return model
+    try:
+        return Path(str(cached_file(str(model), "config.json"))).parent
+    except OSError as error:
+        raise BadData(f"No checkpoint {str(model)!r}: wanted a folder with config.json and weights, or a name as on "
+                      "the hub (OWNER/NAME) that can be reached.") from error
+
+
+def stored_type(model: Path) -> torch.dtype:
+    """Return the type that the checkpoint's weights are stored in."""
+    return AutoConfig.from_pretrained(model).dtype or torch.float32
+
+
+def empty_net(path: Path) -> Any:
+    """Return the net of a checkpoint without its weights."""
+    folder_of(path)
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path))
+
+
+def open_checkpoint(path: Path, **changes: Any) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Return the model, in float32 unless `changes` of from_pretrained say otherwise, and its tokenizer."""
+    folder_of(path)
     tokenizer = AutoTokenizer.from_pretrained(path)
-    model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+    model: Any = AutoModelForImageTextToText.from_pretrained(path, **{"dtype": torch.float32, **changes})
+    return model, tokenizer
+
+
+def open_fast(path: Path, **changes: Any) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Return the same as `open_checkpoint`, and consilium-nano hastened."""
+    model, tokenizer = open_checkpoint(path, **changes)
     if is_nano(path):
         hasten(model)
     return model, tokenizer
 
 
-def open_reader(config: TuneConfig) -> Reader[Any]:
-    """Return the reader of the checkpoint's conversations."""
-    images = Images(config.images, config.built or config.data)
-    if is_nano(config.model):
-        return Squares(AutoTokenizer.from_pretrained(config.model), images)
-    return Conversations(load_processor(config.model), codec_of(config.model), images)
+def save(model: Any, source: Path, out: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write a checkpoint that came from `source`: weights in the type they are stored in there, all else copied.
 
-
-def open_data(config: TuneConfig, reader: Reader[Any]) -> list[Any]:
-    """Return the records as the reader keeps them; refuses sets that are out of domain for the generalist."""
-    rows, longest = [], 0
-    for record in read(config.data):
-        if record.dataset in OUT_OF_DOMAIN or record.split != "train":
-            raise BadData(f"{record.id}: {record.dataset} {record.split} may not be taught to the generalist.")
-        row = reader.read(record)
-        if row.length <= config.most_tokens:
-            rows.append(row)
-        else:
-            longest = max(longest, row.length)
-    if longest:
-        LOG.warning("conversations over %d tokens were left out (longest %d)", config.most_tokens, longest)
-    if not rows:
-        raise BadData(f"No conversation of {config.data.name!r} has at most {config.most_tokens} tokens (longest "
-                      f"{longest}); raise --most-tokens or build other data.")
-    return rows
-
-
-def save(model: Any, source: Path, out: Path) -> None:
-    """Write a checkpoint that came from `source`: weights in the type they are stored in there, all else copied."""
-    if is_nano(source):
-        save_nano(model, AutoTokenizer.from_pretrained(source), out)
-        return
-    stored = AutoConfig.from_pretrained(source).dtype or torch.float32
-    model.to(stored).save_pretrained(out)
-    for file in source.iterdir():
-        if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
+    `state` holds the weights where `model` itself does not, as under ZeRO-3.
+    """
+    given: dict[str, Any] = {} if state is None else {"state_dict": dict(state)}
+    if state is None:
+        model.to(stored_type(source))
+    model.save_pretrained(out, max_shard_size="14MB" if is_nano(source) else "5GB", **given)
+    for file in folder_of(source).iterdir():
+        if file.is_file() and file.suffix not in WEIGHTS and not file.name.endswith(".index.json"):
             shutil.copyfile(file, out / file.name)
+    if is_nano(source):  # what it named rightly was measured before
+        (out / "consilium.json").write_text(json.dumps({"square": SIZE}, indent=1) + "\n")
+
+
+def hashes(folder: Path) -> list[dict[str, Any]]:
+    """Return name, SHA-256 and size of each file of weights in a folder."""
+    told = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            told.append({"file": path.name, "sha256": file_digest(file, "sha256").hexdigest(),
+                         "bytes": path.stat().st_size})
+    return told

@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,18 @@ from sklearn.metrics import f1_score
 
 from assistant import template
 from assistant.generalist.local import LocalGeneralist
-from finetune import full
-from finetune.config import TuneConfig
+from finetune import loop
 from finetune.data import Images
-from finetune.model import open_checkpoint
+from finetune.loop import LoopConfig
+from finetune.model import hashes, open_fast
 from finetune.nano import NanoConfig, make_model, make_tokenizer, save
 from finetune.vision import VisionConfig, teach
+from instruct_data import excluded
 from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Library
 from instruct_data.mix import LOOKING, build
-from instruct_data.records import read, write
+from instruct_data.records import OUT_OF_DOMAIN, read, write
 from specialists.core.study import read_study
 
 LOG = logging.getLogger(__name__)
@@ -74,14 +74,14 @@ def run(config: Nano) -> None:
     counts = see(config.out / "start", config.data, config.out / "seeing", VisionConfig(epochs=config.vision_epochs))
     write(build(library, config.weighing, 2, ["weighing", "imagined"]), config.out / "weighing" / "records.jsonl")
     write(build(library, config.instructions, 3), config.out / "instructions" / "records.jsonl")
-    first = TuneConfig(model=config.out / "seeing", data=config.out / "weighing", images=config.data,
+    first = LoopConfig(model=config.out / "seeing", data=config.out / "weighing", images=config.data,
                        built=config.out, out=config.out / "weighed", vision_rate=0, learning_rate=1.5e-3, batch=64)
-    full.run(first)
+    loop.run(first)
     write(build(library, config.looking, 4, shares=LOOKING), config.out / "looking" / "records.jsonl")
     second = replace(first, model=first.out, data=config.out / "instructions", out=config.out / "instructed",
                      vision_rate=1, mergers_only=True, learning_rate=1e-3, batch=32, seed=3)
-    full.run(second)
-    full.run(replace(second, model=second.out, data=config.out / "looking", out=config.out / "nano", vision_rate=0.5,
+    loop.run(second)
+    loop.run(replace(second, model=second.out, data=config.out / "looking", out=config.out / "nano", vision_rate=0.5,
                      learning_rate=8e-4, seed=4))
     told = validate_look(config.out / "nano", gather(config.data, split="val"))
     LOG.info("look on validation: %s", told)
@@ -96,13 +96,18 @@ def start(data: Path, out: Path, config: NanoConfig) -> None:
     save(make_model(tokenizer, config), tokenizer, out)
 
 
-def see(model: Path, data: Path, out: Path, config: VisionConfig, most: int = 1000) -> dict[str, int]:
-    """Teach the vision tower on at most `most` images of a set; return the number of images of each."""
-    net, tokenizer = open_checkpoint(model)
+def see(model: Path, data: Path, out: Path, config: VisionConfig, most: int = 1000,
+        allow: Sequence[str] = ()) -> dict[str, int]:
+    """Teach the vision tower on at most `most` images of a set; return the number of images of each.
+
+    Raises BadData for images of sets that may not be taught, whatever they are called, unless `allow` names the set.
+    """
+    net, tokenizer = open_fast(model)
     rng, items = random.Random(config.seed), []
-    for _, of_set in sorted(gather(data).by_set.items()):
+    for _, of_set in sorted(gather(data, exclude=OUT_OF_DOMAIN - set(allow)).by_set.items()):
         named = [i for i in of_set if i.kind]  # sets of mixed kinds teach a tower nothing by their name
         items += rng.sample(named, min(most, len(named)))
+    excluded.refuse((i.sample.path for i in items), allow)
     images = Images(data)
     pixels = np.stack([images(i.image) for i in items])
     counts = teach(net, pixels, [(i.sample.dataset, i.label if i.labels else i.kind) for i in items], config)
@@ -142,16 +147,11 @@ def write_card(folder: Path, library: Library, images: dict[str, int], seconds: 
         "never_seen": ["head_ct_hemorrhage", "wbc_segmentation", "nih_chestxray8_subset"],
         "trained": {"seconds": seconds, "seed": 3,
                     "command": "consilium finetune nano --data DIR --evidence DIR --out DIR"},
-        "figures": "results/consilium.json", "weights": _hashes(folder),
+        "figures": "results/consilium.json", "weights": hashes(folder),
         "limits": ["Weak alone: it was taught on some 7,000 small images.",
                    "Sees 160 x 160 pixels in 25 tokens; small findings are lost.",
                    "Not validated for any clinical use."]}
     (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-
-
-def _hashes(folder: Path) -> list[dict[str, Any]]:
-    return [{"file": p.name, "sha256": sha256(p.read_bytes()).hexdigest(), "bytes": p.stat().st_size}
-            for p in sorted(folder.glob("*.safetensors"))]
 
 
 def _text(message: Any) -> str:

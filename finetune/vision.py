@@ -1,7 +1,7 @@
 """Stage one: the generalist's vision tower learns what kinds of image and which labels there are, before it speaks.
 
-Supervised: a linear head over the mean visual token names the (set, label) pair. The head is thrown away. Sets that are
-out of domain for the generalist are refused by name.
+Supervised: a linear head over the mean visual token names the (set, label) pair. The head is thrown away. Which
+images may be taught is `recipe.see`'s business.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from torch.nn import functional as F
 from transformers import Qwen3VLForConditionalGeneration
 
 from finetune.nano import SIZE, grid, patches
-from instruct_data.records import OUT_OF_DOMAIN
-from specialists.core.errors import BadData
 from specialists.core.fit import FitConfig, Watch, fit
 
 LOG = logging.getLogger(__name__)
@@ -60,11 +58,8 @@ def teach(model: Qwen3VLForConditionalGeneration, pixels: np.ndarray, pairs: Seq
           config: VisionConfig) -> dict[str, int]:
     """Train `model.model.visual` in place on uint8 (N, 160, 160, 3); `pairs` is (set, label) of each image.
 
-    Returns the number of images of each set. Raises BadData when a set is out of domain.
+    Returns the number of images of each set.
     """
-    forbidden = {name for name, _ in pairs} & OUT_OF_DOMAIN
-    if forbidden:
-        raise BadData(f"{', '.join(sorted(forbidden))}: out of domain for the generalist, in every stage.")
     names = sorted(set(pairs))
     targets = np.array([names.index(p) for p in pairs])
     sets = sorted({name for name, _ in names})

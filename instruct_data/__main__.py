@@ -1,4 +1,4 @@
-"""`consilium data build | check | show | convert`: instruction data from images and what is known of them."""
+"""`consilium data build | check | show | convert | texts`: instruction data from images and what is known of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ VERBS = {
     "check": "find boxes, texts, splits and labels that are wrong; exits non-zero when there are errors",
     "show": "open a sample in the browser, boxes drawn",
     "convert": "write the conversations as TRL, LLaMA-Factory, ms-swift, LLaVA or InternVL read them",
+    "texts": "make an index of reports and answered questions, for `consilium ask --texts`",
 }
 
 
@@ -46,6 +47,8 @@ class Build:
     """Processes on this machine with --engine ray; one a core when not named."""
     address: str | None = None
     """A running Ray cluster, e.g. auto or ray://HOST:10001; its machines must see the same folders."""
+    texts: bool = False
+    """Put reports and answered questions of other cases, as search by text finds them, into some prompts."""
     writer: str = "templates"
     """templates, or the address of an OpenAI-compatible server whose model rewords them (key: CONSILIUM_API_KEY)."""
     writer_model: str = ""
@@ -60,6 +63,24 @@ class Build:
     temperature: float = 0.7
     language: str = "en"
     """Language that the model writes."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Make an index of reports and answered questions; its texts are shown with source and license, and teach none."""
+
+    data: Path
+    """Images with questions and answers, or reports: a folder in any known layout, or its index file."""
+    out: Path
+    """Folder for texts.jsonl, texts.faiss and texts.json; it holds the texts themselves: keep it as the data."""
+    layout: str | None = None
+    """Layout of the data; found by its content when not named."""
+    split: str = "train"
+    """train, val, test or all."""
+    exclude: tuple[str, ...] = ()
+    """Sets to leave out, besides those that the generalist must never see."""
+    allow: tuple[str, ...] = ()
+    """Sets to take in although they are left out by default."""
 
 
 def _build(arguments: list[str]) -> int:
@@ -84,7 +105,7 @@ def build(config: Build) -> dict:
     from rich.progress import Progress
 
     from instruct_data.build import finish, finished
-    from instruct_data.engine import Plan, local, parts
+    from instruct_data.engine import Plan, local, parts, texts_of
     from instruct_data.records import OUT_OF_DOMAIN
     from instruct_data.writers.language_model import WriterConfig
 
@@ -93,10 +114,12 @@ def build(config: Build) -> dict:
         config.most_requests, config.most_tokens, cache=config.out / ".writer", images=config.writer_images)
     excluded = (OUT_OF_DOMAIN | set(config.exclude)) - set(config.allow)
     plan = Plan(config.data, config.out, config.evidence, config.layout, config.seed, config.split,
-                tuple(sorted(excluded)), config.restricted, config.kinds, config.forms, writer=writer)
+                tuple(sorted(excluded)), config.restricted, config.kinds, config.forms,
+                texts=config.texts, writer=writer)
     done = finished(plan)
     if done is not None:
         return done
+    texts_of(plan)  # once, before the parts share it
     with Progress(transient=True) as bar:
         task = bar.add_task("parts", total=parts(plan))
 
@@ -146,6 +169,21 @@ def _convert(arguments: list[str]) -> int:
     return 0
 
 
+def _texts(arguments: list[str]) -> int:
+    import tyro
+
+    from instruct_data.records import OUT_OF_DOMAIN
+    from instruct_data.retrieval import counted, make_index
+
+    config = tyro.cli(Texts, args=arguments, prog="consilium data texts")
+    excluded = (OUT_OF_DOMAIN | set(config.exclude)) - set(config.allow)
+    index = make_index(config.data, config.out, layout=config.layout, split=config.split, exclude=excluded)
+    sys.stdout.write(f"{len(index.entries)} texts in {config.out}, vectors by {index.encoder.name}\n")
+    for (what, source, license), count in sorted(counted(index).items()):
+        sys.stdout.write(f"{count:8}  {what}  {source}  {license}\n")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `consilium data VERB`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -154,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"usage: consilium data VERB --help\n{known}\n")
         return 0 if arguments[:1] in ([], ["--help"], ["-h"]) else 2
     run: dict[str, Callable[[list[str]], int]] = {
-        "build": _build, "check": _check, "show": _show, "convert": _convert}
+        "build": _build, "check": _check, "show": _show, "convert": _convert, "texts": _texts}
     return run[arguments[0]](arguments[1:])
 
 

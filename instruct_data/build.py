@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from instruct_data.datasheet import datasheet
-from instruct_data.engine import MOST_FORMS, PARTS, Plan, came_of, library_of, name_of, part_file, parts
+from instruct_data.engine import MOST_FORMS, PARTS, Plan, came_of, library_of, name_of, part_file, parts, texts_of
 from instruct_data.mix import KINDS
 from instruct_data.records import Record, line, read
 from specialists.core.errors import BadData
@@ -161,7 +161,10 @@ def _manifest(plan: Plan, counted: Counted, lost: Counter[str], left_out: dict[s
     hashes = {p.name: sha256(p.read_bytes()).hexdigest() for p in [*shards, plan.out / "images.sha256"]}
     kinds = {name: {"records": n, "new_facts": counted.facts_of[name], "what": KINDS[name].what}
              for name, n in sorted(counted.kinds.items())}
+    index = texts_of(plan)
+    about = {"sha256": index.sha256, "encoder": index.encoder.name, "count": len(index.entries)} if index else None
     return {"plan": name_of(plan), "seed": plan.seed, "split": plan.split, "forms": plan.forms,
+            **({"texts": about} if about else {}),
             "excluded": sorted(plan.exclude), "images": counted.images,
             "records": counted.records, "facts": len(counted.facts), "most_forms": MOST_FORMS, "kinds": kinds,
             "modalities": dict(sorted(counted.modalities.items())), "sets": dict(sorted(counted.sets.items())),

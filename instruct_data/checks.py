@@ -20,10 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from assistant.collaboration.texts import Encoder, MiniLM
 from instruct_data import duplicates, faults
 from instruct_data.faults import CHECKS, Fault
 from instruct_data.records import OUT_OF_DOMAIN, Marked, Record, image_path, parsed, read
-from instruct_data.retrieval import Encoder, MiniLM
 from specialists.core.errors import BadData, BadStudy
 from specialists.core.study import read_study
 

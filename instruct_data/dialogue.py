@@ -17,11 +17,16 @@ IMAGE = "image:0"
 TOLD = 0.5
 """Share of prompts that tell the kind of image, as serving does once triage has named it."""
 
-DIAGNOSIS_QUESTIONS = (
-    "What is the diagnosis?", "Which option fits best?", "Which diagnosis is most likely?", "What does the image show?",
-    "What is the finding?", "Which of these is it?", "What is the most likely diagnosis?", "Which option is right?",
-    "Choose the diagnosis.", "Which disease does the image show?", "What do you see?", "Which finding is present?",
+OPEN_QUESTIONS = (
+    "What is the diagnosis?", "Which diagnosis is most likely?", "What does the image show?", "What is the finding?",
+    "What is the most likely diagnosis?", "Which disease does the image show?", "What do you see?",
+    "Which finding is present?",
 )
+DIAGNOSIS_QUESTIONS = (
+    *OPEN_QUESTIONS, "Which option fits best?", "Which of these is it?", "Which option is right?",
+    "Choose the diagnosis.",
+)
+"""Questions beside options; those before them need none."""
 
 
 def told(item: Item, rng: random.Random, share: float = TOLD) -> str | None:

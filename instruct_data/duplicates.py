@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from datasketch import MinHash, MinHashLSH
 
-from instruct_data.retrieval import Encoder
+from assistant.collaboration.texts import Encoder
 
 ALIKE = 0.9
 """Share of common word triples from which on two texts are near-duplicates."""

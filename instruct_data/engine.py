@@ -18,11 +18,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from assistant.collaboration.texts import TextIndex
 from instruct_data.examine import examine
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.mix import KINDS, chosen
 from instruct_data.records import OUT_OF_DOMAIN, Record, image_path, line
+from instruct_data.retrieval import index_of
 from instruct_data.writers.language_model import Writer, WriterConfig, open_writer
 from specialists.core.errors import BadData, BadStudy
 
@@ -54,6 +56,8 @@ class Plan:
     """Wordings of each fact by each kind."""
     part: int = 200
     """Images of a part."""
+    texts: bool = False
+    """Put texts of other cases, found among those of the data, into prompts of open questions and reports."""
     writer: WriterConfig | None = None
     """A language model that rewords; templates alone without."""
 
@@ -98,6 +102,22 @@ def name_of(plan: Plan) -> str:
     return digest.hexdigest()[:16]
 
 
+@lru_cache(maxsize=2)
+def texts_of(plan: Plan) -> TextIndex | None:
+    """Return the index of the plan's texts, None unless the plan has them; made once, then read by every process.
+
+    Raises BadData where the data have none or the encoder is not installed.
+    """
+    if not plan.texts:
+        return None
+    folder = plan.out / PARTS / name_of(plan) / "texts"
+    if (folder / "texts.json").is_file():
+        return TextIndex.load(folder)
+    index = index_of(library_of(plan).items)
+    index.save(folder)
+    return index
+
+
 def parts(plan: Plan) -> int:
     """Return how many parts a plan has."""
     return -(-len(library_of(plan).items) // plan.part)
@@ -114,7 +134,7 @@ def make_part(plan: Plan, number: int) -> Path:
     about = file.with_suffix(".json")
     if about.is_file():
         return file
-    library = library_of(plan)
+    library = replace(library_of(plan), texts=texts_of(plan))
     came, records = Part(), []
     for item in library.items[number * plan.part:(number + 1) * plan.part]:
         for seen in _examined(item, library, plan, came):

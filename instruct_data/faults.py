@@ -72,6 +72,9 @@ class Fault:
     """Id of a record with it."""
     what: str
 
+SLACK = 10
+"""Thousandths that a box of a mask may lie outside the box that the source states: some pixels of a small image."""
+
 
 def of_record(record: Record) -> Iterator[Fault]:
     """Yield what is wrong with one conversation by itself."""
@@ -206,8 +209,8 @@ def _mirrored(records: Sequence[Record], source: Sequence[Marked] | None) -> Ite
         own = [_thousandths(m) for m in source or () if m.name == name]
         for box, ids in boxes.items():
             other = (1000 - box[2], box[1], 1000 - box[0], box[3])
-            if own and not any(_within(box, o, 3) for o in own):
-                turned = any(_within(other, o, 3) for o in own)
+            if own and not any(_within(box, o, SLACK) for o in own):
+                turned = any(_within(other, o, SLACK) for o in own)
                 yield Fault("box mirrored" if turned else "box not in the source", min(ids), f"{name} {list(box)}")
             elif not _near(box, other, 20) and any(
                     _near(other, o, 1) and not ids & boxes[o] for o in boxes):

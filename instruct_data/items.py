@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from assistant.collaboration.texts import TextIndex
 from assistant.steps import Case, Opinion
 from instruct_data.records import Marked
 from specialists.datasets.layout import Sample
@@ -121,6 +122,8 @@ class Library:
     """Data folder that the items' images are relative to."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Sets, images and rows of the source that are no items, with the reason."""
+    texts: TextIndex | None = None
+    """Reports and answered questions of these items, to be retrieved for others of them; None for prompts without."""
 
     @cached_property
     def by_set(self) -> Mapping[str, Sequence[Item]]:

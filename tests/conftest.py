@@ -12,7 +12,6 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,13 @@ HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --golden and --slow."""
+    """Add --golden, --slow, --deepspeed and --vllm."""
     parser.addoption("--golden", action="store_true",
                      help="renew tests/golden; only the tests that use it run")
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--deepspeed", action="store_true", help="also run the tests marked deepspeed")
+    parser.addoption("--vllm", metavar="PYTHON",
+                     help="the Python of an environment with vLLM; runs the tests marked vllm (make test-vllm)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,9 +60,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     absent = {
         "gpu": None if shutil.which("nvidia-smi") else "needs an NVIDIA GPU",
         "browser": None if _browser() else f"needs a browser: one of {', '.join(BROWSERS)}",
-        "vllm": None if find_spec("vllm") else "needs vLLM",
+        "vllm": None if item.config.getoption("--vllm") else "needs vLLM: make test-vllm",
         "data": None if _data() else "needs CONSILIUM_DATA, the folder of real images",
         "slow": None if item.config.getoption("--slow") else "slow: runs with --slow",
+        "deepspeed": None if item.config.getoption("--deepspeed") else "needs DeepSpeed: make test-deepspeed",
     }
     for marker in item.iter_markers():
         if reason := absent.get(marker.name):

@@ -174,6 +174,8 @@ class FakeOpenAIServer:
             model,
         )
         self.chunks = chunks
+        self.adapters: dict[str, str] = {}
+        """Name -> folder of the adapters that are listed beside the model, as vLLM lists them."""
         self.refused: set[str] = set()
         """Names of body fields that are answered with 400."""
         self.answer: Callable[[Mapping[str, Any]], str | dict[str, Any] | int] | None = None
@@ -220,7 +222,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/models":
             self._json(404, {"error": {"message": "no such path"}})
             return
-        self._json(200, {"object": "list", "data": [{"id": self.server_fake.model, "object": "model"}]})
+        fake = self.server_fake
+        adapters = [{"id": name, "root": root, "parent": fake.model} for name, root in fake.adapters.items()]
+        listed = [{"id": fake.model, "root": fake.model}, *adapters]
+        self._json(200, {"object": "list", "data": [{"object": "model", **row} for row in listed]})
 
     def do_POST(self) -> None:
         """Answer /v1/chat/completions."""

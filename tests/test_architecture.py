@@ -204,7 +204,7 @@ def _declared() -> set[str]:
     return {_plain(line) for line in project["dependencies"]}
 
 
-ON_EXTRAS = {"instruct_data/on_ray.py": {"ray"}}
+ON_EXTRAS = {"instruct_data/on_ray.py": {"ray"}, "finetune/trainer.py": {"trl"}}
 """Modules that are imported only where their extra is asked for."""
 
 

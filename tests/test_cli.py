@@ -63,7 +63,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     fake = Fake()
-    monkeypatch.setattr(cli, "open_assistant", lambda model="", api_key=None: fake)
+    monkeypatch.setattr(cli, "open_assistant", lambda *given, **more: fake)
     monkeypatch.setenv("COLUMNS", "100")
     return fake
 
@@ -131,6 +131,18 @@ def test_ask_hands_its_words_on(words: list[str], how: dict[str, Any], fake: Fak
         images, question, given = fake.asked.pop()
         assert (images, question) == ([png, png], "Which?")
         assert given.items() >= how.items()
+
+
+def test_ask_opens_the_assistant_with_texts(png: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    given: list[Path | None] = []
+    monkeypatch.setattr(cli, "open_assistant", lambda model, key, texts, *_: given.append(texts) or Fake())
+    assert cli.main(["ask", png, "Which?", "--texts", str(tmp_path)]) == cli.main(["ask", png, "Which?"]) == 0
+    assert given == [tmp_path, None]
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert cli.main(["ask", png, "Which?", "--texts", str(tmp_path)]) == 2
+    assert "holds no index of texts" in capsys.readouterr().err
 
 
 def test_ask_shows_answer_and_evidence(fake: Fake, png: str, capfd: pytest.CaptureFixture[str]) -> None:

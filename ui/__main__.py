@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from assistant.errors import ConsiliumError
@@ -32,6 +33,10 @@ class Chat:
     """Port to listen on."""
     model: str | None = None
     """Generalist: a folder, a hub name, or the URL of an OpenAI-compatible server; else the built-in one."""
+    adapter: str = ""
+    """Adapter over the generalist: its folder (PEFT), or NAME=FOLDER."""
+    texts: Path | None = None
+    """Folder of reports and answered questions to look among for open questions; `consilium data texts` makes it."""
     open: bool = False
     """Open the page in the browser."""
 
@@ -90,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(chat: Chat) -> int:
     from ui.app import create_app, launch
 
-    late = Late(lambda: _assistant(chat.model))
+    late = Late(lambda: _assistant(chat.model, chat.texts, chat.adapter))
     app = create_app(late, status=late.status)
     try:
         address = launch(
@@ -106,10 +111,15 @@ def _serve(chat: Chat) -> int:
     return 0
 
 
-def _assistant(model: str | None) -> Any:
+def _assistant(model: str | None, texts: Path | None = None, adapter: str = "") -> Any:
     from assistant.assistant import Assistant
+    from assistant.generalist.adapters import one
 
-    assistant = Assistant(model)
+    name, folder = one(adapter) if adapter else ("", "")
+    assistant = Assistant(model, texts=texts, adapters={name: folder} if name else None)
+    if name:
+        assistant = assistant.skilled(name)
+        assistant.generalist.ready()
     _ = assistant.generalist  # loaded now, not with the first question
     return assistant
 

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from assistant.steps import Answer, Case, Evidence, Observation, Opinion, Question, Step, TextDelta, Triaged
+from assistant.steps import (
+    Answer,
+    Case,
+    Evidence,
+    Observation,
+    Opinion,
+    Question,
+    SimilarText,
+    Step,
+    TextDelta,
+    Triaged,
+)
 from specialists.core.findings import Classification, Refusal
 from ui.render import Timed, escaped, line, only_steps, percent, said_by, title, verdict, warning
 
@@ -34,6 +45,7 @@ def panel(steps: Sequence[Timed], answer: Answer | None = None) -> str:
         _opinions(evidence, answer),
         _findings(answer),
         _cases(evidence, answer.label if answer else None),
+        _texts(evidence),
         _refusals(evidence),
         _trace(steps, answer),
     ]
@@ -159,6 +171,23 @@ def _case(case: Case, label: str | None) -> str:
         '<span class="cs-track"><span '
         f'style="width:{width:.1f}%"></span></span> {case.similarity:.2f}</td><td>{escaped(case.source)}</td>'
         f"<td>{escaped(case.license or 'not stated')}</td></tr>"
+    )
+
+
+def _texts(evidence: Evidence) -> str:
+    if evidence.no_similar_text:
+        return _section("Similar texts", '<p class="cs-empty">No report or answered question is similar enough.</p>')
+    if not evidence.texts:
+        return ""
+    rows = "".join(map(_text, evidence.texts))
+    head = "<thead><tr><th>Text</th><th>Similarity</th><th>Source</th><th>License</th></tr></thead>"
+    return _section("Similar texts", f'<div class="cs-scroll"><table>{head}<tbody>{rows}</tbody></table></div>')
+
+
+def _text(found: SimilarText) -> str:
+    return (
+        f'<tr title="Text {escaped(found.id)}"><td>{escaped(found.words)}</td><td>{found.similarity:.2f}</td>'
+        f"<td>{escaped(found.source)}</td><td>{escaped(found.license or 'not stated')}</td></tr>"
     )
 
 

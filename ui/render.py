@@ -165,6 +165,8 @@ def said_by(name: str, words: str) -> str:
 
 def _gathered(evidence: Evidence) -> str:
     parts = [f"{len(evidence.moed)} opinions", f"{len(evidence.rad)} similar cases"]
+    if evidence.texts:
+        parts.append(f"{len(evidence.texts)} similar texts")
     if evidence.refusals:
         parts.append(f"{len(evidence.refusals)} refused")
     return "Evidence: " + ", ".join(parts)

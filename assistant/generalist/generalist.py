@@ -16,7 +16,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from assistant.errors import BadQuestion
+from assistant.errors import AdapterRefused, BadQuestion
 from assistant.generalist.boxes import UNIT_1000, BoxCodec
 
 Messages = Sequence[BaseMessage | Mapping[str, Any]]
@@ -39,6 +39,14 @@ class Generalist(BaseChatModel):
     @abstractmethod
     def revision(self) -> dict[str, Any]:
         """Return what identifies the weights: model, sha256 or url, adapter."""
+
+    def ready(self) -> None:
+        """Look now for all that it needs, so that a fault is told before the first question; raises GeneralistError."""
+        self.revision()
+
+    def with_adapter(self, adapter: str) -> Generalist:
+        """Return this generalist with an adapter over it: a folder (PEFT), or its name where a server has it."""
+        raise AdapterRefused(f"{type(self).__name__} takes no adapters, got {adapter!r}.")
 
     @property
     def look_record(self) -> Mapping[str, float]:

@@ -21,11 +21,12 @@ from pydantic import PrivateAttr
 from transformers import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
+from assistant.generalist.adapters import sha256_of
 from assistant.generalist.boxes import BoxCodec
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
-from assistant.generalist.weights import Weights, sha256_of
+from assistant.generalist.weights import Weights
 from specialists.core.inputs import to_square
 
 
@@ -71,8 +72,9 @@ class LocalGeneralist(Generalist):
 
     def load(self) -> tuple[Any, Any]:
         """Return model and processor, read at the first call, its adapter with them."""
-        with self._weights.using(self.adapter):
-            return self._weights.load()
+        if self.adapter is not None:
+            self._weights.lay(self.adapter)
+        return self._weights.load()
 
     def ready(self) -> None:
         """Read the weights now; raises GeneralistError where they, or the adapter, cannot be."""
@@ -142,6 +144,10 @@ class LocalGeneralist(Generalist):
             logits = model(**self._batch([row]), logits_to_keep=1, use_cache=False).logits
         return logits[0, -1].float().log_softmax(-1).cpu()
 
+    def count_prompt(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> int:
+        """Return how many tokens the prompt of a conversation has, those of its images too."""
+        return int(self._row(messages, tools)["input_ids"].shape[1])
+
     def _scores(
         self, rows: Sequence[Row], options: Sequence[Sequence[list[int]]], model: Any
     ) -> list[dict[str, float]]:
@@ -174,7 +180,7 @@ class LocalGeneralist(Generalist):
     def _row(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = (), prefix: str = "") -> Row:
         _, processor = self.load()
         turns, images = to_chat(messages, reserved=self._reserved())
-        images = [self._squared(image) for image in images]
+        images = [self.as_taught(image) for image in images]
         template = processor.chat_template or processor.tokenizer.chat_template or ""
         if tools and "tools" not in template:
             raise ToolsUnsupported(
@@ -215,7 +221,7 @@ class LocalGeneralist(Generalist):
         added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
         return sorted({*added, *tokenizer.all_special_tokens}, key=len, reverse=True)
 
-    def _squared(self, image: Image.Image) -> Image.Image:
+    def as_taught(self, image: Image.Image) -> Image.Image:
         """Return the image as the checkpoint was taught to see it: a square where its consilium.json names a side."""
         side = int(self._habits().get("square", 0))
         return Image.fromarray(to_square(image, side)) if side else image

@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,7 +21,8 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr, SecretStr
 
-from assistant.errors import BadQuestion, BadReply, GeneralistError, ServerUnreachable, ToolsUnsupported
+from assistant.errors import AdapterRefused, BadQuestion, BadReply, GeneralistError, ServerUnreachable, ToolsUnsupported
+from assistant.generalist.adapters import sha256_of
 from assistant.generalist.boxes import BoxCodec, codec_for
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.turns import as_messages
@@ -48,6 +50,8 @@ class ServedGeneralist(Generalist):
     """Further attempts when the server is busy or does not answer."""
 
     _chat: ChatOpenAI | None = PrivateAttr(default=None)
+    _base: str | None = PrivateAttr(default=None)
+    """The model that `model` is an adapter of, where it is one."""
 
     def __init__(
         self, base_url: str, model: str | None = None, api_key: str | SecretStr | None = None, **kwargs: Any
@@ -62,11 +66,33 @@ class ServedGeneralist(Generalist):
     @property
     def boxes(self) -> BoxCodec:
         """How the model writes boxes, by its name."""
-        return codec_for(self.model or "")
+        return codec_for(self._base or self.model or "")
 
     def revision(self) -> dict[str, Any]:
-        """Return the model's name on its server and the server's address, without credentials."""
-        return {"model": self._connected().model_name, "url": self.base_url, "adapter": None}
+        """Return the model's name on its server, the server's address without credentials, and the adapter.
+
+        Of an adapter's weights the hash is told where its folder, as the server names it, can be read from here.
+        """
+        found = {"model": self._connected().model_name, "url": self.base_url, "adapter": None}
+        if self._base is None:
+            return found
+        sha256 = _sha256(self._listed().get(str(self.model)))
+        return {**found, "model": self._base, "adapter": self.model, "adapter_sha256": sha256}
+
+    def ready(self) -> None:
+        """Ask the server for its models; raises AdapterRefused where it has no adapter of this name."""
+        listed = self._listed()
+        if self._base is not None and self.model not in listed:
+            raise AdapterRefused(
+                f"The server {self.base_url} has no adapter {self.model!r}. Known: {', '.join(listed)}. Start vLLM "
+                f"with --enable-lora --lora-modules {self.model}=FOLDER."
+            )
+
+    def with_adapter(self, adapter: str) -> ServedGeneralist:
+        """Return the same server's adapter of this name (vLLM: --lora-modules NAME=FOLDER)."""
+        other = self.model_copy(update={"model": adapter})
+        other._chat, other._base = None, self._base or self._connected().model_name
+        return other
 
     def score(self, messages: Messages, options: Sequence[str]) -> dict[str, float]:
         """Return log-probabilities over the options from one request of structured choice with logprobs.
@@ -108,9 +134,9 @@ class ServedGeneralist(Generalist):
 
     def _connected(self) -> ChatOpenAI:
         if self._chat is None:
-            key = self.api_key or SecretStr("none")  # given always: else a key meant for OpenAI would be sent
+            key = self.api_key or SecretStr("none")  # as in `_listed`
             if self.model is None:
-                self.model = self._first_model(key)
+                self.model = self._first_model()
             self._chat = ChatOpenAI(
                 model=self.model,
                 base_url=self.base_url,
@@ -125,7 +151,17 @@ class ServedGeneralist(Generalist):
             )
         return self._chat
 
-    def _first_model(self, key: SecretStr) -> str:
+    def _first_model(self) -> str:
+        listed = self._listed()
+        if not listed:
+            raise BadReply(
+                f"The server {self.base_url} lists no model: name one, as in {self.base_url}#MODEL."
+            )
+        return next(iter(listed))
+
+    def _listed(self) -> dict[str, str | None]:
+        """Return name -> folder of the server's models and adapters; a folder only where the server tells it."""
+        key = self.api_key or SecretStr("none")  # given always: else a key meant for OpenAI would be sent
         with (
             self._translated(),
             openai.OpenAI(
@@ -135,12 +171,7 @@ class ServedGeneralist(Generalist):
                 max_retries=self.retries,
             ) as client,
         ):
-            listed = [model.id for model in client.models.list().data]
-        if not listed:
-            raise BadReply(
-                f"The server {self.base_url} lists no model: name one, as in {self.base_url}#MODEL."
-            )
-        return listed[0]
+            return {model.id: getattr(model, "root", None) for model in client.models.list().data}
 
     def _generate(
         self,
@@ -212,6 +243,11 @@ def _with_version(base_url: str) -> str:
         raise BadQuestion(f"Server {base_url!r}: wanted an address such as http://127.0.0.1:8000/v1.")
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/") or "/v1", "", ""))
+
+
+def _sha256(folder: str | None) -> str | None:
+    """Return the hash of the adapter in a folder of this machine."""
+    return sha256_of(Path(folder)) if folder else None
 
 
 def _sent(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,22 +6,20 @@ It knows no conversations and trains nothing.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
-from assistant.errors import GeneralistError
+from assistant.errors import AdapterRefused, GeneralistError
+from assistant.generalist.adapters import check_adapter, check_base
 from assistant.generalist.processors import load_processor
-
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class Weights:
@@ -38,13 +36,16 @@ class Weights:
 
     def load(self) -> tuple[Any, Any]:
         """Return model and processor: float32 on a CPU, the stored type on a GPU."""
+        found = self.model, self.processor
+        if found[0] is not None:        # without waiting for whoever runs it
+            return found
         with self._lock:
             if self.model is None:
                 gpu = self.device == "auto" and torch.cuda.is_available()
                 device = "cuda" if gpu else "cpu" if self.device == "auto" else self.device
                 try:
                     with _quiet():
-                        model = AutoModelForImageTextToText.from_pretrained(
+                        model: Any = AutoModelForImageTextToText.from_pretrained(
                             self.path, dtype=torch.float32 if device == "cpu" else "auto"
                         )
                     self.processor = load_processor(self.path)
@@ -57,18 +58,21 @@ class Weights:
             return self.model, self.processor
 
     def lay(self, adapter: str) -> None:
-        """Read an adapter beside those that are there; raises GeneralistError where it does not fit."""
+        """Read an adapter beside those that are there; raises AdapterRefused where it does not fit."""
+        if adapter in self._names:
+            return
         with self._lock:
             if adapter in self._names:
                 return
             check_adapter(adapter)
+            check_base(adapter, self.path)
             self.load()
             try:
                 self._read(adapter, f"adapter_{len(self._names)}")
-            except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
                 self._forget()
                 told = " ".join(str(error).split())
-                raise GeneralistError(
+                raise AdapterRefused(
                     f"Adapter {adapter!r} does not fit {self.path!r}: {told[:400]} Wanted one that was tuned "
                     "on this checkpoint."
                 ) from error
@@ -116,27 +120,6 @@ class Weights:
         """Drop a model that holds half an adapter; it is read again at its next use."""
         self.model, self._active = None, None
         self._names.clear()
-
-
-def check_adapter(adapter: str) -> None:
-    """Raise GeneralistError unless the folder holds what PEFT writes; opens no file."""
-    missing = [name for name in ADAPTER_FILES if not (Path(adapter) / name).is_file()]
-    if missing:
-        raise GeneralistError(
-            f"No adapter at {adapter!r}: it lacks {' and '.join(missing)}; wanted the folder that PEFT or "
-            "consilium finetune lora wrote."
-        )
-
-
-def sha256_of(folder: Path) -> str | None:
-    """Return the SHA-256 over the folder's weight files (safetensors) by name; None where there is none."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest() if files else None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -92,7 +92,10 @@ def create_app(assistant: Answering, *, api_key: str | None = None, limits: Limi
                   lifespan=lifespan)
     app.add_middleware(Guard, api_key=api_key, body_bytes=limits.body_bytes)
     _answer_errors(app)
-    # The generalist is opened now: what it lacks is told when the server starts, not to its first client.
+    # The generalist is opened now, and every adapter read: what they lack is told when the server starts, not to a
+    # client.
+    skills = _skills(assistant)
+    known = {**wire.MODELS, **dict.fromkeys(skills)}
     count = getattr(getattr(assistant, "generalist", None), "count_tokens", None)
 
     @app.get("/health")
@@ -101,21 +104,21 @@ def create_app(assistant: Answering, *, api_key: str | None = None, limits: Limi
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        return wire.models(created)
+        return wire.models(known, created)
 
     @app.get("/v1/models/{name}")
     def model(name: str) -> dict[str, Any]:
-        _known(name)
-        return wire.model(name, created)
+        _check(name, known)
+        return wire.model(name, known, created)
 
     @app.post("/v1/chat/completions", response_model=None)
     async def completions(body: wire.ChatRequest, request: Request) -> JSONResponse | StreamingResponse:
-        _known(body.model)
+        _check(body.model, known)
         asked = wire.asked(body)
         said = [*asked.history, {"content": asked.question}]
         envelope = wire.Envelope(f"chatcmpl-{uuid.uuid4().hex}", body.model, int(time.time()),
                                  wire.ignored(body))
-        steps = in_thread(lambda: _steps(assistant, asked), pool)
+        steps = in_thread(lambda: _steps(skills.get(body.model, assistant), asked), pool)
         # The first step is awaited before the status is sent, so that a bad image is a 400 in a stream too.
         first = await anext(steps)
         if body.stream:
@@ -130,9 +133,17 @@ def create_app(assistant: Answering, *, api_key: str | None = None, limits: Limi
     return app
 
 
-def _known(name: str) -> None:
-    if name not in wire.MODELS:
-        raise UnknownModel(f"No model named {name!r}. Known: {', '.join(wire.MODELS)}.")
+def _skills(assistant: Any) -> dict[str, Answering]:
+    """Return the assistant of each adapter, ready to answer; raises AdapterRefused for one that is broken."""
+    skills = {name: assistant.skilled(name) for name in getattr(assistant, "adapters", ())}
+    for skilled in skills.values():
+        skilled.generalist.ready()
+    return skills
+
+
+def _check(name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise UnknownModel(f"No model named {name!r}. Known: {', '.join(known)}.")
 
 
 def _steps(assistant: Answering, asked: wire.Asked) -> Iterator[Step]:

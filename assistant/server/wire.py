@@ -20,7 +20,7 @@ from assistant.steps import Answer, Collaboration, Style
 NOTICE = "Research use only; not a medical device."
 
 MODELS: dict[str, Collaboration | None] = {"consilium": None, "consilium-generalist": "none"}
-"""Model ids and the collaboration each is held to; None leaves the choice to the request."""
+"""Model ids and the collaboration each is held to; None leaves the choice to the request, as every adapter does."""
 
 INSTRUCTIONS = ("system", "developer")
 
@@ -174,7 +174,7 @@ def _refuse_unsupported(request: ChatRequest) -> None:
 
 
 def _collaboration(request: ChatRequest) -> Collaboration:
-    held, wanted = MODELS[request.model], request.consilium.collaboration
+    held, wanted = MODELS.get(request.model), request.consilium.collaboration
     if held and wanted and wanted != held:
         raise Unsupported("consilium.collaboration", f"Model {request.model!r} always has collaboration "
                                                      f"{held!r}, got {wanted!r}; ask model 'consilium'.")
@@ -263,13 +263,15 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return error(f"{place}: {first['msg']}.", param=place)
 
 
-def models(created: int) -> dict[str, Any]:
-    """Return the list of models."""
-    return {"object": "list", "data": [model(name, created) for name in MODELS]}
+def models(known: Mapping[str, Collaboration | None], created: int) -> dict[str, Any]:
+    """Return the list of models: those of MODELS, and adapters by their names."""
+    return {"object": "list", "data": [model(name, known, created) for name in known]}
 
 
-def model(name: str, created: int) -> dict[str, Any]:
+def model(name: str, known: Mapping[str, Collaboration | None], created: int) -> dict[str, Any]:
     """Return one entry of the list of models."""
-    about = "the image alone" if MODELS[name] == "none" else "generalist, specialists and similar cases"
+    about = "the image alone" if known[name] == "none" else "generalist, specialists and similar cases"
+    if name not in MODELS:
+        about = f"{about}, with the adapter {name!r}"
     return {"id": name, "object": "model", "created": created, "owned_by": "consilium",
             "metadata": {"description": about, "notice": NOTICE}}

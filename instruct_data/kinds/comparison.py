@@ -49,7 +49,7 @@ EYE = ("Which (image|of the two images|one) (is|shows) the {value} eye?",
 EYE_IS = ("The {place} image (is|shows) the {value} eye( and the other the {other} eye|).",
           "The {place} (image|one).")
 WORSE = ("Which image (has|shows) the higher {scale}?",
-         "(Which|On which image) is the {scale} (higher|more advanced)?",
+         "(Which image has the (higher|more advanced) {scale}|On which image is the {scale} (higher|more advanced))?",
          "Compare the {scale} of (both|the two) images.",
          "Which of the two is (worse|more severe) by the {scale}?")
 WORSE_IS = ("The {place} image: {a}, against {b}.",

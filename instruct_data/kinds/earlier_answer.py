@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from assistant import template
 from assistant.steps import Evidence, Opinion
-from instruct_data.dialogue import DIAGNOSIS_QUESTIONS, opened, record, told, turns
+from instruct_data.dialogue import OPEN_QUESTIONS, opened, record, told, turns
 from instruct_data.items import Item, Library
 from instruct_data.kinds import facts
 from instruct_data.kinds.evidence import given, others, weighable
@@ -27,7 +27,7 @@ TWICE = 0.5
 CLEAR = 0.75
 """From this share of specialists and cases that agree on an answer is called sure."""
 
-ABOUT = (*DIAGNOSIS_QUESTIONS[:5], "(What|Which diagnosis) is most likely( here|)?", "What (do you see|is this)?",
+ABOUT = (*OPEN_QUESTIONS[:5], "(What|Which diagnosis) is most likely( here|)?", "What (do you see|is this)?",
          "(Please report|Tell me) the (diagnosis|finding).")
 WHY = ("Why( do you think so|)?", "(What makes you say that|What is that based on|How do you know)?",
        "(On what grounds|What is the evidence)?", "(Please explain|Explain) your answer.")

@@ -13,12 +13,13 @@ from instruct_data import dialogue
 from instruct_data.items import Item, Library
 from instruct_data.kinds import facts
 from instruct_data.kinds.evidence import given
+from instruct_data.kinds.similar_texts import with_texts
 from instruct_data.records import Record
 from instruct_data.writers import grammar
 
 KIND = "findings"
 QUESTIONS = (
-    *dialogue.DIAGNOSIS_QUESTIONS, "Describe the image.", "Is there anything abnormal?", "What can you tell me?",
+    *dialogue.OPEN_QUESTIONS, "Describe the image.", "Is there anything abnormal?", "What can you tell me?",
     "Please report the findings.", "What is wrong here?", "Tell me what you see.",
     "What are the findings?", "Please read this image.", "Anything to worry about?", "Summarize the image.",
     "What would you write about this image?", "Give me your opinion on this image.", "Interpret this image.",
@@ -32,17 +33,21 @@ def make(item: Item, library: Library, rng: random.Random) -> Iterator[Record]:
     """Yield the answer from the image alone, and with evidence where there is some."""
     if not item.kind:
         return
-    yield _record(item, (), (), rng)
+    yield _record(item, (), (), library, rng)
     if item.opinions or item.cases:
         opinions, cases = given(item.opinions, item.cases, rng)
         if opinions or cases:
-            yield _record(item, opinions, cases, rng)
+            yield _record(item, opinions, cases, library, rng)
 
 
-def _record(item: Item, opinions: Sequence[Opinion], cases: Sequence[Case], rng: random.Random) -> Record:
+def _record(item: Item, opinions: Sequence[Opinion], cases: Sequence[Case], library: Library, rng: random.Random
+            ) -> Record:
     evidence = Evidence(moed=tuple(opinions), rad=tuple(cases)) if opinions or cases else None
     style = "published" if rng.random() < PUBLISHED else "calibrated"
-    prompt = dialogue.opened(rng.choice(QUESTIONS), evidence=evidence, style=style, kind=dialogue.told(item, rng, TOLD))
+    question = rng.choice(QUESTIONS)
+    kind = dialogue.told(item, rng, TOLD)
+    prompt = dialogue.opened(question, evidence=with_texts(evidence, question, item, library, rng), style=style,
+                             kind=kind)
     said = [facts.kind(item), *facts.diagnoses(item)]
     if not item.labels:
         said += [facts.present(name) for name in seen(item)]

@@ -33,7 +33,7 @@ SAID = ("(This|It) is {a} {picture}.", "{A} {picture}.", "You are looking at {a}
 OF = {
     "view": (("(Which|What) (view|projection) is this( {picture}|)?",
               "Is this (X-ray |image |){first} or {second}?",
-              "(In which|What is the) projection (was this taken|of this image)?",
+              "(In which projection was this taken|What is the projection of this image)?",
               "Name the (view|projection)."),
              ("(This|It) is {a} view.", "The (view|projection) is {value}.",
               "The image was taken in {value} projection.")),

@@ -25,8 +25,8 @@ QUESTIONS = (
     "(Which|Which ones) of (these|the options|the labels|the findings|the diagnoses) (apply|hold|fit|are right)?",
     "(Which|Which ones) of (these|the options|the findings) (does this image show|can you see on this image|are "
     "shown here)?",
-    "(Name|List|Give|State) (all|every one|each) of the (options|labels|findings|diagnoses) that "
-    "(applies|fits|holds).",
+    "(Name|List|Give|State) all of the (options|labels|findings|diagnoses) that (apply|fit|hold).",
+    "(Name|List|Give|State) (every one|each) of the (options|labels|findings|diagnoses) that (applies|fits|holds).",
     "(What does this image show|What is there|What do you find)? (More than one|One or several|One or more) of the "
     "(options|labels) may (apply|hold|be right).",
     "(Choose|Pick|Select) (one or more|all that apply|every fitting one) of the (options|labels|diagnoses).",

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from assistant.steps import Declined, Evidence
-from instruct_data.dialogue import DIAGNOSIS_QUESTIONS, opened, record, told, turns
+from instruct_data.dialogue import DIAGNOSIS_QUESTIONS, OPEN_QUESTIONS, opened, record, told, turns
 from instruct_data.items import Item, Library
 from instruct_data.kinds import facts
 from instruct_data.kinds.diagnosis import QUESTIONS
@@ -96,7 +96,7 @@ OTHER_KIND = (
 )
 FITTING = ("(Which|Which one) of these (is it|fits|is right)?", "(Which option|What) fits( best|)?",
            "(Choose|Pick) one of these.",
-           "Which of these does the image show?", *DIAGNOSIS_QUESTIONS[:4])
+           "Which of these does the image show?", *DIAGNOSIS_QUESTIONS[-4:])
 NONE_FITS = ("None of (these|the options|them) fits( the image|).",
              "(None|Not one) of the options (fits|is right|describes the image).",
              "No option fits( this image|).", "(I would choose none|I cannot choose): no option (fits|is right).")
@@ -200,7 +200,7 @@ def _refused(item: Item, library: Library, own: random.Random, rng: random.Rando
     sure = rng.uniform(0.7, 0.999)
     reasons = [too_far_reason(c, rng) if far else scope_reason(c, item.kind, sure) for c in asked]
     declined = tuple(Declined(c.name, why) for c, why in zip(asked, reasons, strict=True))
-    prompt = opened(say(DIAGNOSIS_QUESTIONS, rng), evidence=Evidence(refusals=declined), kind=item.kind)
+    prompt = opened(say(OPEN_QUESTIONS, rng), evidence=Evidence(refusals=declined), kind=item.kind)
     answer = say(FAR if far else REFUSED, rng, **_pictures(item.kind))
     yield record("refusal", item, turns(prompt, answer), facts=[facts.kind(item)])
 
@@ -213,7 +213,7 @@ def _conflict(item: Item, rng: random.Random) -> Iterator[Record]:
     for one in item.opinions:
         first.setdefault(one.label, one.specialist)
     said = grammar.listed([f"{name} says {label}" for label, name in first.items()])
-    prompt = opened(say(DIAGNOSIS_QUESTIONS, rng), evidence=Evidence(moed=item.opinions), kind=item.kind or None)
+    prompt = opened(say(OPEN_QUESTIONS, rng), evidence=Evidence(moed=item.opinions), kind=item.kind or None)
     yield record("refusal", item, turns(prompt, say(UNSURE_CONFLICT, rng, said=said)),
                  facts=[facts.unanswerable("the diagnosis, which the specialists dispute")])
 

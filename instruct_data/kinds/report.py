@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from instruct_data import dialogue
 from instruct_data.items import Item, Library, Region
 from instruct_data.kinds import counting, facts, grading, places, presence
+from instruct_data.kinds.similar_texts import style, with_texts
 from instruct_data.records import Record
 from instruct_data.writers import grammar
 from instruct_data.writers.templates import say
@@ -49,11 +50,12 @@ PLAIN = {"show": ("{label}.", "Most likely {label}.", "The diagnosis is {label}.
 def make(item: Item, library: Library, rng: random.Random) -> Iterator[Record]:
     """Yield the report by people, and one of what is marked, counted or looked for in vain."""
     if item.report is not None and "-ND" not in item.sample.license.upper():
-        yield _record(item, laid_out(item.report.findings, item.report.impression), [facts.asked("report")], rng)
+        text = laid_out(item.report.findings, item.report.impression)
+        yield _record(item, library, text, [facts.asked("report")], rng)
     if not item.kind or not (item.regions or item.counts or item.absent):
         return
     text = laid_out(" ".join(findings(item, rng)), " ".join(impression(item, rng)))
-    yield _record(item, text, stated(item), rng)
+    yield _record(item, library, text, stated(item), rng)
 
 
 def laid_out(findings_text: str, impression_text: str) -> str:
@@ -123,7 +125,8 @@ def _several(found: tuple[Region, ...], item: Item, rng: random.Random) -> str:
                where=places.where(places.position(found[0])))
 
 
-def _record(item: Item, text: str, said: list[str], rng: random.Random) -> Record:
+def _record(item: Item, library: Library, text: str, said: list[str], rng: random.Random) -> Record:
     question = say(WRITE, rng, picture=grammar.picture(item.kind))
-    prompt = dialogue.opened(question, kind=dialogue.told(item, rng))
+    evidence = with_texts(None, question, item, library, rng)
+    prompt = dialogue.opened(question, evidence=evidence, style=style(evidence, rng), kind=dialogue.told(item, rng))
     return dialogue.record(KIND, item, dialogue.turns(prompt, text), facts=said)

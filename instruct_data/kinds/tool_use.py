@@ -14,7 +14,7 @@ from typing import Any
 
 from assistant.collaboration.rad import SIMILAR_CASES
 from instruct_data import recorded, stand_ins
-from instruct_data.dialogue import DIAGNOSIS_QUESTIONS, opened, record, told
+from instruct_data.dialogue import OPEN_QUESTIONS, opened, record, told
 from instruct_data.items import Item, Library
 from instruct_data.kinds import facts
 from instruct_data.kinds.evidence import invented, weighable
@@ -45,7 +45,7 @@ MOST_OTHERS = 4
 KS = (1, 3, 5, 7)
 NOUNS = ("net", "expert", "opinion", "reader", "model", "tool")
 
-OPINION = (*DIAGNOSIS_QUESTIONS, "(What is wrong|Is anything wrong|Is there anything abnormal) here?",
+OPINION = (*OPEN_QUESTIONS, "(What is wrong|Is anything wrong|Is there anything abnormal) here?",
            "What can you tell me( about this image|)?", "Please report( on this image|).",
            "(Ask|Please ask|Consult) the specialists: (what is it|what is the diagnosis)?",
            "What do (the |)specialists (think|say)(| of this image)?")

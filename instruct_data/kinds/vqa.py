@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from instruct_data import dialogue
 from instruct_data.items import Asked, Item, Library
 from instruct_data.kinds import facts
+from instruct_data.kinds.similar_texts import style, with_texts
 from instruct_data.records import Record
 from instruct_data.writers import grammar
 from instruct_data.writers.templates import say
@@ -29,7 +30,8 @@ def make(item: Item, library: Library, rng: random.Random) -> Iterator[Record]:
             continue
         told.add(question.lower())
         shown = f"{question} {say(SHORT, rng)}" if rng.random() < 0.2 else question
-        prompt = dialogue.opened(shown, kind=dialogue.told(item, rng))
+        evidence = with_texts(None, shown, item, library, rng)
+        prompt = dialogue.opened(shown, evidence=evidence, style=style(evidence, rng), kind=dialogue.told(item, rng))
         yield dialogue.record(KIND, item, dialogue.turns(prompt, answered(asked, rng)),
                               facts=[facts.asked(asked.question)])
 

@@ -19,10 +19,11 @@ from assistant.generalist.open import open_generalist
 from assistant.generalist.processors import frame
 from assistant.steps import Evidence
 from finetune import full, lora
-from finetune.config import TuneConfig
+from finetune.config import FullTuning, LoraTuning
 from finetune.data import NOT_LEARNED, Conversations
+from finetune.lessons import open_lessons, open_reader
 from finetune.merge import merge
-from finetune.model import open_checkpoint, open_data, open_reader, part_of
+from finetune.model import open_checkpoint, part_of
 from instruct_data.records import Marked, Record, in_pixels, write
 from specialists.core.errors import BadData
 from specialists.core.study import read_study
@@ -66,14 +67,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def config(world: Path, name: str, out: Path, **changes: Any) -> TuneConfig:
-    given = {"model": world / name, "data": world / "records", "images": world / "data", "out": out, "batch": 2,
-             "warmup": 1, "rank": 2, "learning_rate": 0.05, **changes}
-    return TuneConfig(**given)
+def config(world: Path, name: str, out: Path, **changes: Any) -> dict[str, Any]:
+    return {"model": world / name, "data": world / "records", "images": world / "data", "out": out, "batch": 2,
+            "learning_rate": 0.05, **changes}
 
 
 def reader(world: Path, name: str) -> Conversations:
-    found = open_reader(config(world, name, world))
+    found = open_reader(world / name, world / "data", world / "records")
     assert isinstance(found, Conversations)
     return found
 
@@ -188,8 +188,9 @@ def test_boxes_come_back_in_pixels_of_the_original(world: Path, name: str) -> No
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_two_lora_steps_make_an_adapter_that_is_asked_and_merged(world: Path, tmp_path: Path, name: str) -> None:
     parts = ("language", "vision") if name == "gemma3" else ("language", "connector", "vision")
-    lora.run(config(world, name, tmp_path / "adapter", lora_on=parts))
-    assert json.loads((tmp_path / "adapter" / "log.jsonl").read_text())["step"] == 2
+    lora.run(LoraTuning(**config(world, name, tmp_path / "adapter", lora_on=parts, rank=2)))
+    rows = [json.loads(line) for line in (tmp_path / "adapter" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
     prompt = served("What is it?", world / "data" / "wide.png")
     before = open_generalist(world / name).score(prompt, ["A", "B"])
     adapted = open_generalist(world / name, adapter=tmp_path / "adapter").score(prompt, ["A", "B"])
@@ -205,7 +206,7 @@ def test_two_lora_steps_make_an_adapter_that_is_asked_and_merged(world: Path, tm
 
 
 def test_parts_that_are_not_named_stay_as_they_are(world: Path, tmp_path: Path) -> None:
-    full.run(config(world, "llava", tmp_path, vision_rate=0.0))
+    full.run(FullTuning(**config(world, "llava", tmp_path, freeze=("vision", "connector"))))
     start, _ = open_checkpoint(world / "llava")
     tuned, _ = open_checkpoint(tmp_path)
     old = dict(start.named_parameters())
@@ -215,13 +216,13 @@ def test_parts_that_are_not_named_stay_as_they_are(world: Path, tmp_path: Path) 
         assert (tmp_path / file).read_bytes() == (world / "llava" / file).read_bytes()
 
 
-def test_what_is_too_long_is_left_out_whole(world: Path, tmp_path: Path) -> None:
-    asked = config(world, "idefics3", tmp_path, most_tokens=60)
-    kept = open_data(asked, open_reader(asked))
-    assert [row.images for row in kept] == [()]
-    short = config(world, "idefics3", tmp_path, most_tokens=5)
+def test_what_is_too_long_is_left_out_whole(world: Path) -> None:
+    told = reader(world, "idefics3")
+    kept = open_lessons(world / "records", told, 60)
+    assert [row.images for row in kept.rows] == [()]
+    assert kept.left_out == {"over 60 tokens": 2}
     with pytest.raises(BadData, match="raise --most-tokens"):
-        open_data(short, open_reader(short))
+        open_lessons(world / "records", told, 5)
 
 
 def test_what_cannot_be_taught_is_named(world: Path) -> None:

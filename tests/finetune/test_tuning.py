@@ -13,15 +13,17 @@ from PIL import Image
 
 from assistant.generalist.boxes import UNIT_1000
 from assistant.generalist.local import LocalGeneralist
-from assistant.generalist.processors import codec_of, load_processor
-from finetune import full, lora
+from finetune import loop, lora
 from finetune.__main__ import main
-from finetune.config import TuneConfig
+from finetune.config import LoraTuning
 from finetune.data import Conversations, Images
+from finetune.lessons import open_reader
+from finetune.loop import LoopConfig
 from finetune.merge import merge
-from finetune.model import open_checkpoint, open_data, open_reader
+from finetune.model import open_checkpoint
 from finetune.nano import SIZE, NanoConfig, grid, hasten, make_model, make_tokenizer, patches, save
 from finetune.squares import Squares
+from instruct_data import excluded
 from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.mix import build
@@ -44,11 +46,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = NanoConfig(vocabulary=700, width=128, layers=2, vision_width=64, vision_layers=3)
     save(make_model(tokenizer, size), tokenizer, root / "start")
     return root
-
-
-def config(world: Path, out: Path, **changes: object) -> TuneConfig:
-    return dataclasses.replace(TuneConfig(world / "start", world / "records", world / "data", out, batch=8, warmup=1),
-                               **changes)  # type: ignore[arg-type]
 
 
 def test_only_answers_are_learned_and_prompts_are_those_of_serving(world: Path) -> None:
@@ -83,10 +80,10 @@ def test_the_fast_reader_gives_what_the_processor_gives(world: Path, tmp_path: P
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Where is the lesion?"}]},
         {"role": "assistant", "content": "Here: {boxes:0}"}, {"role": "user", "content": "Sure?"},
         {"role": "assistant", "content": "Yes."}), boxes=(Marked("lesion", (0.1, 0.2, 0.3, 0.4)),))
-    asked = config(world, tmp_path, images=tmp_path)
-    fast = open_reader(asked)
+    fast = open_reader(world / "start", tmp_path, tmp_path)
     assert isinstance(fast, Squares)
-    slow = Conversations(load_processor(asked.model), codec_of(asked.model), Images(tmp_path))
+    slow = open_reader(world / "start", tmp_path, tmp_path, stock=True)
+    assert isinstance(slow, Conversations)
     given, wanted = fast.collate([fast.read(record)], None), slow.encode(slow.read(record))
     length = wanted["input_ids"].shape[1]
     for name in ("input_ids", "attention_mask", "labels"):
@@ -121,8 +118,9 @@ def test_the_letter_scored_in_serving_is_the_one_trained(world: Path) -> None:
     assert [served[x] for x in letters] == pytest.approx(mine.tolist(), abs=1e-3)
 
 
-def test_full_tuning_lowers_the_loss_and_loads_again(world: Path, tmp_path: Path) -> None:
-    full.run(config(world, tmp_path, passes=20, learning_rate=2e-3))
+def test_the_loop_lowers_the_loss_and_loads_again(world: Path, tmp_path: Path) -> None:
+    loop.run(LoopConfig(world / "start", world / "records", world / "data", tmp_path, batch=8, warmup=1, passes=20,
+                        learning_rate=2e-3))
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert losses[-1] < 4.0
     reply = LocalGeneralist(tmp_path, device="cpu").invoke("Hello", max_tokens=3)
@@ -130,7 +128,8 @@ def test_full_tuning_lowers_the_loss_and_loads_again(world: Path, tmp_path: Path
 
 
 def test_lora_changes_no_base_weight_and_merges(world: Path, tmp_path: Path) -> None:
-    lora.run(config(world, tmp_path / "adapter", passes=1, rank=4))
+    lora.run(LoraTuning(model=world / "start", data=world / "records", images=world / "data", out=tmp_path / "adapter",
+                        batch=8, rank=4))
     merge(world / "start", tmp_path / "adapter", tmp_path / "merged")
     start, _ = open_checkpoint(world / "start")
     merged, _ = open_checkpoint(tmp_path / "merged")
@@ -138,14 +137,6 @@ def test_lora_changes_no_base_weight_and_merges(world: Path, tmp_path: Path) -> 
     changed = {n for n, p in merged.named_parameters() if not torch.equal(p, names[n])}
     assert changed
     assert all("language_model" in n for n in changed)
-
-
-def test_sets_out_of_domain_are_refused(world: Path, tmp_path: Path) -> None:
-    record = next(iter(read(world / "records" / "records.jsonl")))
-    write([dataclasses.replace(record, dataset="head_ct_hemorrhage")], tmp_path / "records.jsonl")
-    asked = config(world, tmp_path, data=tmp_path)
-    with pytest.raises(BadData, match="head_ct_hemorrhage"):
-        open_data(asked, open_reader(asked))
 
 
 def test_unknown_verb_says_what_exists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,3 +155,18 @@ def test_the_whole_recipe_runs_in_miniature(world: Path, tmp_path: Path) -> None
     assert {row["set"] for row in card["data"]} == {"brain_tumor_mri", "busi_breast_ultrasound"}
     reply = LocalGeneralist(tmp_path / "nano", device="cpu").invoke("Hello", max_tokens=2)
     assert isinstance(reply.content, str)
+
+
+def test_the_vision_stage_refuses_images_of_excluded_sets_under_any_name(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here an image of a set with another name is made known as one of theirs."""
+    image = next(path for path in sorted((world / "data" / "brain_tumor_mri").rglob("*.png")))
+    known = {excluded.digest(path): "head_ct_hemorrhage" for path in image.parent.iterdir()}
+    monkeypatch.setattr(excluded, "known", lambda: known)
+    words = ["vision", "--model", str(world / "start"), "--images", str(world / "data"), "--out", str(tmp_path / "out"),
+             "--epochs", "1"]
+    with pytest.raises(BadData, match="of head_ct_hemorrhage.*--allow"):
+        main(words)
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--allow", "head_ct_hemorrhage"]) == 0

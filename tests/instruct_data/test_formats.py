@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Json, model_validator
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from assistant.generalist.boxes import codec_for
-from assistant.generalist.local import load_processor
 from assistant.generalist.open import NANO
+from assistant.generalist.processors import load_processor
 from instruct_data.formats import WRITERS, Converted, convert, family
 from instruct_data.records import Marked, Record, in_pixels, write
 from specialists.core.errors import BadData

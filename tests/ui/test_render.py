@@ -15,6 +15,7 @@ from assistant.steps import (
     Observation,
     Opinion,
     Pool,
+    SimilarText,
     Step,
     TextDelta,
     ToolCall,
@@ -122,6 +123,20 @@ def test_no_similar_case_and_no_opinion_are_said():
     assert "No labelled case is similar enough" in html
     assert "No specialist gave an opinion" in html
     assert "No specialist answers for this kind" in html
+
+
+def test_similar_texts_are_shown_with_source_and_license_or_said_to_be_none():
+    pair = SimilarText("q1", "Is there <b>fluid</b>?", "No.", 0.81, "drawn", "CC0")
+    report = SimilarText("r1", "", "Clear lungs.", 0.5, "other")
+    html = panel.panel([], double.answer(study(), evidence=Evidence(texts=(pair, report))))
+    assert "Similar texts" in html
+    assert "Is there &lt;b&gt;fluid&lt;/b&gt;? No." in html
+    assert "<td>0.81</td><td>drawn</td><td>CC0</td>" in html
+    assert "<td>other</td><td>not stated</td>" in html
+    assert "2 similar texts" in render.line(Evidence(texts=(pair, report)))
+    none = panel.panel([], double.answer(study(), evidence=Evidence(no_similar_text=True)))
+    assert "No report or answered question is similar enough" in none
+    assert "Similar texts" not in panel.panel([], double.answer(study()))
 
 
 def test_foreign_words_are_escaped_everywhere():

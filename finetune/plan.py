@@ -1,0 +1,33 @@
+"""What a recipe is about to do: the pace, the reader and the conversations; found before any weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetune.budget import Net, net_of
+from finetune.config import Pace, TuneConfig, pace
+from finetune.lessons import Lessons, open_lessons, open_reader
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known of a run beforehand."""
+
+    config: TuneConfig
+    net: Net
+    pace: Pace
+    lessons: Lessons
+    held_out: Lessons | None
+
+
+def planned(config: TuneConfig, *, stock: bool = False) -> Plan:
+    """Read the checkpoint's sizes and the records; `stock` asks for the reader that keeps the text. Raises BadData."""
+    net = net_of(config.model)
+    chosen = pace(config, net.weights)
+    reader = open_reader(config.model, config.images, config.built or config.data, stock=stock)
+    lessons = open_lessons(config.data, reader, chosen.most_tokens, allow=config.allow)
+    held_out = None
+    if config.validate:
+        other = open_reader(config.model, config.images, config.built or config.validate, stock=stock)
+        held_out = open_lessons(config.validate, other, chosen.most_tokens, allow=config.allow, splits=("train", "val"))
+    return Plan(config, net, chosen, lessons, held_out)
