@@ -44,10 +44,10 @@ class Vision:
     images: Path
     """Data folder: one folder a set, each with records.jsonl."""
     out: Path
-    epochs: int = 20
+    evidence: Path | None = None
+    """Folder of out-of-fold opinions, which soften the targets."""
+    epochs: int = 40
     learning_rate: float = 1e-3
-    most: int = 1000
-    """Images of a set at most."""
     allow: tuple[str, ...] = ()
     """Sets to teach although they measure what the generalist was not taught."""
     seed: int = 0
@@ -92,12 +92,18 @@ def _init(arguments: list[str]) -> None:
 def _vision(arguments: list[str]) -> None:
     import tyro
 
+    from finetune.data import Images
     from finetune.recipe import see
     from finetune.vision import VisionConfig
+    from instruct_data.engine import examined
+    from instruct_data.gather import gather
+    from instruct_data.records import OUT_OF_DOMAIN
 
     config = tyro.cli(Vision, args=arguments, prog="consilium finetune vision")
     settings = VisionConfig(epochs=config.epochs, learning_rate=config.learning_rate, seed=config.seed)
-    see(config.model, config.images, config.out, settings, config.most, config.allow)
+    found = gather(config.images, config.evidence, exclude=OUT_OF_DOMAIN - set(config.allow))
+    library = examined(found, config.out / "made")
+    see(config.model, library, Images(config.images, config.out), config.out, settings, config.allow)
 
 
 def _nano(arguments: list[str]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,13 +25,13 @@ from finetune.data import Images
 from finetune.loop import LoopConfig
 from finetune.model import hashes, open_fast
 from finetune.nano import NanoConfig, make_model, make_tokenizer, save
-from finetune.vision import VisionConfig, teach
+from finetune.vision import VisionConfig, lessons, teach
 from instruct_data import excluded
 from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Library
 from instruct_data.mix import LOOKING, build
-from instruct_data.records import OUT_OF_DOMAIN, read, write
+from instruct_data.records import read, write
 from specialists.core.study import read_study
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Nano:
     """Folder of out-of-fold opinions and cases, DOMAIN.jsonl."""
     out: Path
     """Folder of all stages; the checkpoint is OUT/nano."""
-    vision_epochs: int = 20
+    vision_epochs: int = 40
     weighing: int = 28000
     """Conversations of the stage without images."""
     instructions: int = 50000
@@ -71,7 +71,8 @@ def run(config: Nano) -> None:
     library = examined(gather(config.data, config.evidence), made)
     write(build(library, 6000, 1), config.out / "words" / "records.jsonl")
     start(config.out / "words", config.out / "start", NanoConfig())
-    counts = see(config.out / "start", config.data, config.out / "seeing", VisionConfig(epochs=config.vision_epochs))
+    counts = see(config.out / "start", library, Images(config.data, config.out), config.out / "seeing",
+                 VisionConfig(epochs=config.vision_epochs))
     write(build(library, config.weighing, 2, ["weighing", "imagined"]), config.out / "weighing" / "records.jsonl")
     write(build(library, config.instructions, 3), config.out / "instructions" / "records.jsonl")
     first = LoopConfig(model=config.out / "seeing", data=config.out / "weighing", images=config.data,
@@ -96,23 +97,18 @@ def start(data: Path, out: Path, config: NanoConfig) -> None:
     save(make_model(tokenizer, config), tokenizer, out)
 
 
-def see(model: Path, data: Path, out: Path, config: VisionConfig, most: int = 1000,
+def see(model: Path, library: Library, images: Images, out: Path, config: VisionConfig,
         allow: Sequence[str] = ()) -> dict[str, int]:
-    """Teach the vision tower on at most `most` images of a set; return the number of images of each.
+    """Teach the vision tower on all examined items of a known kind; return the number of images of each set.
 
     Raises BadData for images of sets that may not be taught, whatever they are called, unless `allow` names the set.
     """
     net, tokenizer = open_fast(model)
-    rng, items = random.Random(config.seed), []
-    for _, of_set in sorted(gather(data, exclude=OUT_OF_DOMAIN - set(allow)).by_set.items()):
-        named = [i for i in of_set if i.kind]  # sets of mixed kinds teach a tower nothing by their name
-        items += rng.sample(named, min(most, len(named)))
+    items = [i for i in library.items if i.kind]  # an image of an unknown kind teaches a tower nothing by its name
     excluded.refuse((i.sample.path for i in items), allow)
-    images = Images(data)
-    pixels = np.stack([images(i.image) for i in items])
-    counts = teach(net, pixels, [(i.sample.dataset, i.label if i.labels else i.kind) for i in items], config)
+    teach(net, np.stack([images(i.image) for i in items]), lessons(items, config.belief), config)
     save(net, tokenizer, out)
-    return counts
+    return dict(sorted(Counter(i.sample.dataset for i in items).items()))
 
 
 def validate_look(folder: Path, library: Library) -> dict[str, float]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from assistant.generalist.boxes import UNIT_1000
 from assistant.generalist.local import LocalGeneralist
-from finetune import loop, lora
+from finetune import loop, lora, vision
 from finetune.__main__ import main
 from finetune.config import LoraTuning
 from finetune.data import Conversations, Images
@@ -170,3 +170,23 @@ def test_the_vision_stage_refuses_images_of_excluded_sets_under_any_name(
         main(words)
     assert not (tmp_path / "out").exists()
     assert main([*words, "--allow", "head_ct_hemorrhage"]) == 0
+
+
+def test_the_tower_is_taught_labels_softened_by_opinions_and_places(world: Path, tmp_path: Path) -> None:
+    items = examined(gather(world / "data", world / "evidence"), tmp_path / "made").items
+    boxed = [i for i in items if i.regions] * vision.FEWEST
+    learned = vision.lessons([*items, *boxed], belief=0.5)
+    assert learned.things == ("lesion",)
+    assert learned.target.sum(1) == pytest.approx(1)
+    told = next(n for n, i in enumerate(items) if i.opinions)
+    own = learned.pairs.index((items[told].sample.dataset, items[told].label))
+    believed = items[told].opinions[0].probabilities[items[told].label]
+    assert learned.target[told, own] == pytest.approx(0.5 + 0.5 * believed)
+    row = len(items)
+    (x1, y1, x2, y2), found = boxed[0].regions[0].box, learned.maps[row, 0]
+    inside = found[round(y1 * vision.CELLS):round(y2 * vision.CELLS), round(x1 * vision.CELLS):round(x2 * vision.CELLS)]
+    assert inside.all()
+    assert found.sum() == inside.size
+    assert learned.known[row, 0]
+    assert not learned.known[told, 0], "nobody said that lesions are marked wherever they are"
+    assert learned.flat().shape == (len(items) + len(boxed), len(learned.pairs) + 2 + vision.CELLS ** 2)
