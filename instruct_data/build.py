@@ -81,6 +81,10 @@ def finish(plan: Plan) -> dict[str, Any]:
     if not counted.records:
         raise BadData(f"Nothing can be told of {plan.data.name!r}: {len(left_out)} images left out"
                       + (f" ({next(iter(left_out.values()))})" if left_out else "") + ".")
+    if not counted.facts:
+        raise BadData(f"Nothing is known of the {counted.images} images of {plan.data.name!r}: no label, mask, box, "
+                      "grade, question or kind of image. Is it the right folder? Name its --layout, or say the kind in "
+                      "info.json.")
     (plan.out / "images.sha256").write_text("".join(f"{h}  {name}\n" for name, h in sorted(images.items())))
     manifest = _manifest(plan, counted, lost, left_out, shards)
     _write(plan.out / "README.md", datasheet(manifest))

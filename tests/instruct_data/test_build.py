@@ -188,3 +188,11 @@ def test_twenty_images_with_masks_make_a_correct_small_set(tmp_path: Path) -> No
     absent = {r.images[0] for r in records if "absent: instrument" in r.facts}
     assert absent <= {f"images/case_{i:02d}.png" for i in range(20) if i % 4 >= 2}
     assert check(tmp_path / "out", data).errors == 0
+
+
+def test_images_of_which_nothing_is_known_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "data" / "pictures").mkdir(parents=True)
+    for i in range(3):
+        Image.new("RGB", (40, 40), (60 * i, 90, 120)).save(tmp_path / "data" / "pictures" / f"{i}.png")
+    with pytest.raises(BadData, match="Nothing is known of the 3 images"):
+        build(Build(tmp_path / "data", tmp_path / "out"))
