@@ -13,7 +13,7 @@ from peft import LoraConfig
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from finetune import trainer
+from finetune import looks, trainer
 from finetune.card import write_card
 from finetune.config import LoraTuning
 from finetune.model import empty_net, open_checkpoint, open_fast, part_of, stored_type
@@ -33,6 +33,7 @@ def run(config: LoraTuning) -> None:
     weights = trainer.weights(teacher)
     if teacher.is_world_process_zero():
         teacher.model.save_pretrained(str(config.out), state_dict=weights)
+        looks.tell_of(config)
         write_card(plan, figures)
     trainer.finish(teacher, config.out)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import f1_score
 
-from assistant import template
 from assistant.generalist.local import LocalGeneralist
-from finetune import loop
+from finetune import looks, loop
 from finetune.data import Images
 from finetune.loop import LoopConfig
 from finetune.model import hashes, open_fast
@@ -30,9 +29,9 @@ from instruct_data import excluded
 from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Library
+from instruct_data.kinds import looking
 from instruct_data.mix import LOOKING, build
 from instruct_data.records import read, write
-from specialists.core.study import read_study
 
 LOG = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ def run(config: Nano) -> None:
     loop.run(second)
     loop.run(replace(second, model=second.out, data=config.out / "looking", out=config.out / "nano", vision_rate=0.5,
                      learning_rate=8e-4, seed=4))
-    told = validate_look(config.out / "nano", gather(config.data, split="val"))
+    told = validate_look(config.out / "nano", examined(gather(config.data, split="val"), made))
     LOG.info("look on validation: %s", told)
     write_card(config.out / "nano", library, counts, round(time.perf_counter() - started))
 
@@ -112,23 +111,10 @@ def see(model: Path, library: Library, images: Images, out: Path, config: Vision
 
 
 def validate_look(folder: Path, library: Library) -> dict[str, float]:
-    """Measure on validation images which labels the checkpoint names rightly; write the F1 of each to consilium.json.
-
-    A label of several sets gets its lowest F1.
-    """
-    generalist, record = LocalGeneralist(folder, device="cpu"), {}
-    for items in (of_set for of_set in library.by_set.values() if of_set[0].labels):
-        labels = list(items[0].labels)
-        urls = [[template.png_url(read_study(i.sample.path))] for i in items]
-        replies = [template.looked(label, items[0].kind) for label in labels]
-        scores = generalist.score_many([template.look(u, items[0].kind) for u in urls], [replies] * len(items))
-        said = [labels[int(np.argmax([s[r] for r in replies]))] for s in scores]
-        found = f1_score([i.label for i in items], said, labels=labels, average=None, zero_division=0)
-        for label, f1 in zip(labels, found, strict=True):
-            record[label] = round(min(record.get(label, 1.0), float(f1)), 3)
-    told = json.loads((folder / "consilium.json").read_text())
-    told |= {"kinds": sorted({i.kind for i in library.items}), "look": record}
-    (folder / "consilium.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    """Measure on examined validation images which labels the checkpoint names rightly; tell it in consilium.json."""
+    rows = [row for item in library.items for row in looking.make(item, library, random.Random(0))]
+    record = looks.measured(LocalGeneralist(folder, device="cpu"), rows, library.data, folder.parent)
+    looks.tell(folder, (i.kind for i in library.items), record)
     return record
 
 

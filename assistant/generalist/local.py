@@ -83,7 +83,7 @@ class LocalGeneralist(Generalist):
     def with_adapter(self, adapter: str) -> LocalGeneralist:
         """Return the same checkpoint, in memory once, with the PEFT adapter of a folder laid over it."""
         other = self.model_copy(update={"adapter": _folder(adapter)})
-        other._revision = None
+        other._revision = other._told = None
         return other
 
     def revision(self) -> dict[str, Any]:
@@ -239,8 +239,10 @@ class LocalGeneralist(Generalist):
     def _habits(self) -> dict[str, Any]:
         told = self._told
         if told is None:
-            file = Path(self.path) / "consilium.json"
-            told = self._told = dict(json.loads(file.read_text())) if file.is_file() else {}
+            told = self._told = _told(self.path)
+            if self.adapter is not None:
+                skill = _told(self.adapter)  # its record was measured with it; the base's was not
+                told |= {"kinds": [*told.get("kinds", ()), *skill.get("kinds", ())], "look": skill.get("look", {})}
         return told
 
     def _batch(self, rows: Sequence[Row]) -> Row:
@@ -406,6 +408,12 @@ def _extended(row: Row, tail: Sequence[int]) -> Row:
 def _usage(row: Row, made: int) -> Any:
     read = int(row["input_ids"].shape[1])
     return {"input_tokens": read, "output_tokens": made, "total_tokens": read + made}
+
+
+def _told(folder: str) -> dict[str, Any]:
+    """Return what a checkpoint or an adapter says of itself in consilium.json."""
+    file = Path(folder) / "consilium.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def _folder(adapter: str | Path | None) -> str | None:

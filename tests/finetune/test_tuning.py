@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from assistant.generalist.boxes import UNIT_1000
 from assistant.generalist.local import LocalGeneralist
-from finetune import loop, lora, vision
+from finetune import looks, loop, lora, vision
 from finetune.__main__ import main
 from finetune.config import LoraTuning
 from finetune.data import Conversations, Images
@@ -125,6 +126,40 @@ def test_the_loop_lowers_the_loss_and_loads_again(world: Path, tmp_path: Path) -
     assert losses[-1] < 4.0
     reply = LocalGeneralist(tmp_path, device="cpu").invoke("Hello", max_tokens=3)
     assert isinstance(reply.content, str)
+
+
+def test_an_adapter_tells_what_it_was_taught_and_what_it_names_rightly(world: Path, tmp_path: Path) -> None:
+    library = examined(gather(world / "data", split="val"), tmp_path / "made")
+    write(build(library, 24, 0, ["looking"]), tmp_path / "val" / "records.jsonl")
+    looks.tell(world / "start", ["chest CT"], {"contrast": 0.9})
+    try:
+        lora.run(LoraTuning(model=world / "start", data=world / "records", images=world / "data",
+                            out=tmp_path / "adapter", validate=tmp_path / "val", batch=8, rank=2))
+        base = LocalGeneralist(world / "start", device="cpu")
+        skilled = base.with_adapter(str(tmp_path / "adapter"))
+        assert base.look_record == {"contrast": 0.9}
+        assert set(skilled.look_record) == {"glioma", "no tumour", "benign", "malignant"}
+        assert skilled.taught_kinds == {"chest CT", "brain MRI", "breast ultrasound"}
+    finally:
+        looks.tell(world / "start", [], {})
+
+
+def test_looks_are_counted_by_label(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = examined(gather(world / "data", split="val"), tmp_path / "made")
+    rows = list(build(library, 40, 0, ["looking"]))
+
+    class Sees(LocalGeneralist):
+        """Names a glioma wherever it may."""
+
+        def score_many(self, conversations: Any, options: Any) -> list[dict[str, float]]:
+            assert all(any(p["type"] == "image_url" for p in c[-1]["content"]) for c in conversations)
+            return [{o: float("glioma" in o or "benign" in o) for o in some} for some in options]
+
+    f1 = looks.measured(Sees(world / "start"), rows, world / "data", tmp_path)
+    brain = [r for r in rows if r.dataset == "brain_tumor_mri"]
+    right = sum("diagnosis: glioma" in r.facts for r in brain) / len(brain)
+    assert f1["glioma"] == pytest.approx(2 * right / (1 + right), abs=1e-3)
+    assert f1["no tumour"] == f1["malignant"] == 0
 
 
 def test_lora_changes_no_base_weight_and_merges(world: Path, tmp_path: Path) -> None:
