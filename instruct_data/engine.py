@@ -16,10 +16,8 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
-from PIL import Image
-
 from assistant.collaboration.texts import TextIndex
-from instruct_data.examine import examine
+from instruct_data.examine import examine, plain_size
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.mix import KINDS, chosen
@@ -198,9 +196,10 @@ def _others_open(record: Record, library: Library, plan: Plan, came: Part) -> bo
             continue
         file = image_path(name, library.data, plan.out)
         try:
-            with Image.open(file) as image:
-                image.load()
-        except (OSError, ValueError):
+            size = plain_size(file)
+        except BadStudy:
+            size = None
+        if size is None:
             came.lost["another image that cannot be read"] += 1
             return False
         came.images[name] = sha256(file.read_bytes()).hexdigest()

@@ -48,7 +48,7 @@ def examine(item: Item, library: Library, made: Path | None) -> list[Item]:
     row = item.sample.record.get("row")
     if row is not None:
         return [_written(item, study_of(item.sample.path, row).image(), library, made)]
-    size = _plain(item.sample.path)
+    size = plain_size(item.sample.path)
     if size is not None:
         return [_with_shapes(replace(item, size=size), library)]
     study = read_study(item.sample.path)
@@ -56,7 +56,7 @@ def examine(item: Item, library: Library, made: Path | None) -> list[Item]:
     return [_written(_by_header(item, study), study.image(frame), library, made)]
 
 
-def _plain(path: Path) -> tuple[int, int] | None:
+def plain_size(path: Path) -> tuple[int, int] | None:
     """Return (width, height) of a picture that any program shows alike; None for all others. Raises BadStudy."""
     if not path.is_file():
         raise UnreadableImage(f"There is no file {path.name!r}; wanted an image. Check the path.")

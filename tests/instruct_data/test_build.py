@@ -108,9 +108,15 @@ def test_a_corrupt_image_is_named_and_left_out(evidence: Path, tmp_path: Path) -
     broken = data_folder(tmp_path / "data", 3)
     victim = broken / "brain_tumor_mri" / "images" / "glioma_1.png"
     victim.write_bytes(victim.read_bytes()[:200])
+    huge = broken / "brain_tumor_mri" / "images" / "glioma_2.png"
+    Image.new("L", (40_000, 8)).save(huge)
     manifest = made(Plan(broken, tmp_path / "out"))
-    assert list(manifest["left_out"]) == ["brain_tumor_mri/images/glioma_1.png"]
-    assert not any("glioma_1" in i for r in read(tmp_path / "out") for i in r.images[:1])
+    assert set(manifest["left_out"]) == {f"brain_tumor_mri/images/{file.name}" for file in (victim, huge)}
+    assert "40,000" in manifest["left_out"]["brain_tumor_mri/images/glioma_2.png"]
+    named = [i for r in read(tmp_path / "out") for i in r.images]
+    assert named
+    assert not any("glioma_1" in i or "glioma_2" in i for i in named), "as a second image neither"
+    assert manifest["lost"]["another image that cannot be read"] > 0
 
 
 def test_an_excluded_set_stays_out_and_may_be_allowed(tmp_path: Path) -> None:

@@ -138,7 +138,9 @@ def _card(world: Path, **changes: str) -> str:
 def test_the_card_of_the_right_base_is_believed(world: Path, base: LocalGeneralist, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(world / "one", tmp_path / "mine"))
     (folder / "card.json").write_text(_card(world))
-    base.with_adapter(str(folder)).ready()
+    believed = base.with_adapter(str(folder))
+    believed.ready()
+    assert believed.revision()["adapter_sha256"] == base.with_adapter(str(world / "one")).revision()["adapter_sha256"]
 
 
 def test_names_on_the_command_line(tmp_path: Path) -> None:
