@@ -1,18 +1,26 @@
 """What is asked at the same time is answered together: a queue before anything that is faster on several at once.
 
-Nobody waits for a batch to fill: while one runs, the next gathers. It knows neither models nor texts.
+While a batch runs, the next gathers; one that was answered is waited for a moment, for clients come again. It knows
+neither models nor texts.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+LEFT: ContextVar[Future[None] | None] = ContextVar("left", default=None)
+"""Done once nobody waits any more for what is asked in this context; None where somebody always does."""
+PATIENCE = 0.25
+"""How long a batch waits for those that the last one answered, as a share of the time that that one took."""
 
 
 @dataclass(eq=False)
@@ -20,13 +28,27 @@ class _Waiting(Generic[Job, Result]):
     key: Hashable
     job: Job
     run: Callable[[list[Job]], Sequence[Result]]
+    call: object
+    """Shared by the jobs that one caller asked at once."""
     done: Future[Result] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """The last batch."""
+
+    key: Hashable = None
+    wanted: int = 0
+    """Jobs that were waiting when it ended, and callers that it answered: they may come again."""
+    until: float = 0.0
+    """Until when they are waited for."""
 
 
 class Gathering:
     """Runs jobs of equal keys together, at most `most` of them, the oldest first; one batch at a time.
 
-    Its thread lives while there is work. What a batch raises, every job of it raises.
+    Its thread lives while there is work. What a batch raises, every job of it raises; a job whose asker has left
+    (`LEFT`) before it ran is dropped, and raises CancelledError.
     """
 
     def __init__(self, most: int) -> None:
@@ -34,9 +56,10 @@ class Gathering:
         self.most = most
         self.rows: list[int] = []
         """How many jobs the last batches had, newest last."""
-        self._lock = threading.Lock()
+        self._more = threading.Condition()
         self._waiting: list[_Waiting[Any, Any]] = []
         self._busy = False
+        self._ran = _Ran()
 
     def ask(self, jobs: Sequence[tuple[Hashable, Job]], run: Callable[[list[Job]], Sequence[Result]]) -> list[Result]:
         """Return the result of each (key, job); `run` gets jobs of one key, those of other callers too."""
@@ -45,16 +68,28 @@ class Gathering:
     def submit(self, jobs: Sequence[tuple[Hashable, Job]], run: Callable[[list[Job]], Sequence[Result]]
                ) -> list[Future[Result]]:
         """Queue the jobs, all at once, and return where their results will stand."""
-        waiting = [_Waiting(key, job, run) for key, job in jobs]
-        with self._lock:
+        call = object()
+        waiting = [_Waiting(key, job, run, call) for key, job in jobs]
+        with self._more:
             self._waiting += waiting
+            self._more.notify_all()
             if waiting and not self._busy:
                 self._busy = True
                 threading.Thread(target=self._work, name="gathering", daemon=True).start()
+        if (left := LEFT.get()) is not None:
+            left.add_done_callback(lambda _: self._drop(waiting))
         return [one.done for one in waiting]
+
+    def _drop(self, jobs: Sequence[_Waiting[Any, Any]]) -> None:
+        """Take out the jobs that do not run yet."""
+        with self._more:
+            dropped = {id(one) for one in jobs if one.done.cancel()}
+            self._waiting = [one for one in self._waiting if id(one) not in dropped]
+            self._more.notify_all()
 
     def _work(self) -> None:
         while batch := self._next():
+            began = time.monotonic()
             try:
                 results = batch[0].run([one.job for one in batch])
                 for one, result in zip(batch, results, strict=True):
@@ -63,16 +98,36 @@ class Gathering:
                 for one in batch:
                     if not one.done.done():
                         one.done.set_exception(fault)
+            self._end(batch, began)
+
+    def _end(self, batch: Sequence[_Waiting[Any, Any]], began: float) -> None:
+        now, key = time.monotonic(), batch[0].key
+        with self._more:
+            waiting = [one for one in self._waiting if one.key == key]
+            answered = {id(one.call) for one in batch} - {id(one.call) for one in waiting}
+            self._ran = _Ran(key, len(waiting) + len(answered), now + PATIENCE * (now - began))
 
     def _next(self) -> list[_Waiting[Any, Any]]:
         """Take the oldest job and those like it; with none left the thread ends."""
-        with self._lock:
+        with self._more:
+            self._wait()
             if not self._waiting:
                 self._busy = False
                 return []
-            key = self._waiting[0].key
-            batch = [one for one in self._waiting if one.key == key][:self.most]
+            batch = self._like()[:self.most]
             taken = set(map(id, batch))
             self._waiting = [one for one in self._waiting if id(one) not in taken]
+            for one in batch:
+                one.done.set_running_or_notify_cancel()
             self.rows = [*self.rows[-63:], len(batch)]
             return batch
+
+    def _wait(self) -> None:
+        """Wait a moment for those that the last batch answered."""
+        ran = self._ran
+        while (like := self._like()) and like[0].key == ran.key and len(like) < min(ran.wanted, self.most):
+            if not self._more.wait(max(0.0, ran.until - time.monotonic())):
+                return
+
+    def _like(self) -> list[_Waiting[Any, Any]]:
+        return [one for one in self._waiting if one.key == self._waiting[0].key]

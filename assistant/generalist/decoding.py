@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Generator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ class Writing:
     settings: dict[str, Any] = field(default_factory=dict)
     shaped: Sequence[Any] = ()
     """Logits processors that bind it to a form; such a reply is written alone."""
+    watched: bool = True
+    """Its pieces are wanted as they are made; else the text comes as one piece at the end."""
     ids: list[int] = field(default_factory=list)
     """Its tokens so far, without the one that ends it."""
     made: int = 0
@@ -49,7 +52,8 @@ class Writing:
             self.over, self.finish = True, "stop"
             return
         self.ids.append(token)
-        self._say(tokenizer)
+        if self.watched or self.stop:
+            self._say(tokenizer)
         if any(stop in self.text for stop in self.stop):
             self.over, self.finish = True, "stop"
         self.over = self.over or len(self.ids) >= self.most
@@ -69,6 +73,12 @@ class Writing:
             self._say(tokenizer, last=True)
         self.over = True
         self._pieces.put(None)
+
+    def leave(self) -> None:
+        """End the reply at its next token, and its pieces at once: nobody reads them any more."""
+        if not self.over:
+            self.over, self.fault = True, CancelledError("nobody waits for the reply")
+            self._pieces.put(None)
 
     def pieces(self) -> Generator[str]:
         """Yield pieces of text as they are made; raises the fault that ended them. Closed early, it ends the reply."""

@@ -20,12 +20,13 @@ from pydantic import PrivateAttr
 
 from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
 from assistant.generalist.adapters import sha256_of
-from assistant.generalist.batching import Gathering
+from assistant.generalist.batching import LEFT, Gathering
 from assistant.generalist.boxes import BoxCodec
 from assistant.generalist.decoding import Writing, likelihoods, write
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.habits import Habits, read_habits
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
+from assistant.generalist.scoring import next_tokens, sums
 from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
 from assistant.generalist.weights import Weights
 
@@ -155,7 +156,7 @@ class LocalGeneralist(Generalist):
         stop = settings.pop("stop", None) or ()
         kwargs = {**settings, "tools": list(tools or ())}
         prompts = [self._prompt(messages, kwargs) for messages in conversations]
-        replies = [self._writing(row, stop, kwargs) for row, _ in prompts]
+        replies = [self._writing(row, stop, kwargs, watched=False) for row, _ in prompts]
         # Rows of like length share a batch: less padding, and the long ones do not keep the short ones waiting.
         ordered = sorted(replies, key=lambda reply: reply.row["input_ids"].shape[1])
         key = "many" if self._settings(kwargs).do_sample else self._key(ordered[0]) if ordered else ""
@@ -176,8 +177,7 @@ class LocalGeneralist(Generalist):
         """Return the log-probability (vocabulary,) of each token as the first of the reply, float32 on the CPU."""
         row = self._row(messages, tools)
         with self._weights.using(self.adapter) as model, torch.inference_mode():
-            logits = model(**self._batch([row]), logits_to_keep=1, use_cache=False).logits
-        return logits[0, -1].float().log_softmax(-1).cpu()
+            return next_tokens(model, self._batch([row]))[0]
 
     def count_prompt(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> int:
         """Return how many tokens the prompt of a conversation has, those of its images too."""
@@ -186,31 +186,17 @@ class LocalGeneralist(Generalist):
     def _scores(
         self, rows: Sequence[Row], options: Sequence[Sequence[list[int]]], model: Any
     ) -> list[dict[str, float]]:
-        if all(len(ids) == 1 for some in options for ids in some):
-            last = model(**self._batch(rows), logits_to_keep=1, use_cache=False).logits[:, -1].float()
-            last = last.log_softmax(-1).cpu()  # (B, vocabulary)
-            return [
-                {str(i): float(last[b, ids[0]]) for i, ids in enumerate(some)}
-                for b, some in enumerate(options)
-            ]
-        scored = []
+        if _letters([ids for some in options for ids in some]):
+            last = next_tokens(model, self._batch(rows))
+            return [{str(i): float(last[b, ids[0]]) for i, ids in enumerate(some)} for b, some in enumerate(options)]
         end = self._processor.tokenizer.convert_tokens_to_ids(self._answers.end)
-        for row, some in zip(rows, options, strict=True):
-            sums: dict[str, float] = {}
-            for start in range(0, len(some), self.batch_size):
-                tails = [[*ids, end] for ids in some[start : start + self.batch_size]]
-                batch = self._batch([_extended(row, tail) for tail in tails])
-                keep = max(map(len, tails)) + 1
-                logits = (
-                    model(**batch, logits_to_keep=keep, use_cache=False).logits.float().log_softmax(-1).cpu()
-                )
-                for b, tail in enumerate(tails):
-                    steps = logits[
-                        b, -len(tail) - 1 : -1
-                    ]  # (tokens, vocabulary), each predicting the next token
-                    sums[str(len(sums))] = float(steps[range(len(tail)), tail].sum())
-            scored.append(sums)
-        return scored
+        at_once = max(1, self.batch_size // max(map(len, options)))
+        found: list[list[float]] = []
+        for start in range(0, len(rows), at_once):
+            part = slice(start, start + at_once)
+            tails = [[[*ids, end] for ids in some] for some in options[part]]
+            found += sums(model, self._batch(rows[part]), tails, self.batch_size)
+        return [{str(i): value for i, value in enumerate(values)} for values in found]
 
     def _row(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = (), prefix: str = "") -> Row:
         _, processor = self.load()
@@ -308,9 +294,13 @@ class LocalGeneralist(Generalist):
             settings.pad_token_id = self._processor.tokenizer.pad_token_id or self._stops()[0]
         return settings
 
-    def _writing(self, row: Row, stop: Sequence[str], kwargs: Mapping[str, Any]) -> Writing:
-        return Writing(row, int(kwargs.get("max_tokens") or self.max_new_tokens), stop, dict(kwargs),
-                       self._shaped(kwargs))
+    def _writing(self, row: Row, stop: Sequence[str], kwargs: Mapping[str, Any], *, watched: bool) -> Writing:
+        """Return a reply that is yet to be written; it ends early where its reader leaves."""
+        most = int(kwargs.get("max_tokens") or self.max_new_tokens)
+        reply = Writing(row, most, stop, dict(kwargs), self._shaped(kwargs), watched)
+        if (left := LEFT.get()) is not None:
+            left.add_done_callback(lambda _: reply.leave())
+        return reply
 
     def _key(self, reply: Writing) -> Any:
         """Return what replies of one batch share: sampled ones and those of a grammar are written alone."""
@@ -387,7 +377,7 @@ class LocalGeneralist(Generalist):
     ) -> ChatResult:
         self.load()
         row, prefix = self._prompt(messages, kwargs)
-        reply = self._writing(row, stop or (), kwargs)
+        reply = self._writing(row, stop or (), kwargs, watched=False)
         self._begun(reply)
         return ChatResult(generations=[ChatGeneration(message=self._reply(reply, prefix))])
 
@@ -401,7 +391,7 @@ class LocalGeneralist(Generalist):
         self.load()
         row, prefix = self._prompt(messages, kwargs)
         cut = Splitter(stop=stop or (), text=prefix)
-        writing = self._writing(row, stop or (), kwargs)
+        writing = self._writing(row, stop or (), kwargs, watched=True)
         with contextlib.closing(self._begun(writing)) as pieces:
             for piece in pieces:
                 shown = cut.feed(piece)

@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import PrivateAttr
 
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
-from assistant.generalist.turns import as_messages
+from assistant.generalist.turns import as_messages, as_urls
 
 Reply = str | AIMessage | Exception | Callable[[list[BaseMessage]], "str | AIMessage"]
 Scores = Mapping[str, float] | Callable[[list[BaseMessage], Sequence[str]], Mapping[str, float]]
@@ -124,12 +124,13 @@ class ScriptedGeneralist(Generalist):
     def _next(self, messages: list[BaseMessage], kwargs: Mapping[str, Any]) -> AIMessage:
         tools = tuple(tool["function"]["name"] for tool in kwargs.get("tools") or ())
         with self._lock:
-            self._seen.append(Seen(list(messages), tools=tools))
+            messages = [as_urls(turn) for turn in messages]
+            self._seen.append(Seen(messages, tools=tools))
             if not self._replies:
                 raise IndexError(f"The script has no replies left (call {len(self._seen)}).")
             reply = self._replies.pop(0)
         if callable(reply):
-            reply = reply(list(messages))
+            reply = reply(messages)
         if isinstance(reply, Exception):
             raise reply
         return AIMessage(reply) if isinstance(reply, str) else reply.model_copy(deep=True)

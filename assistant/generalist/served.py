@@ -5,9 +5,7 @@ What is sent are turns, images as data URLs and tools: never a header value of a
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +28,7 @@ from assistant.generalist.boxes import BoxCodec, codec_for
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.habits import Habits, model_type, read_habits
 from assistant.generalist.prompt_scores import Token, option_sums, prompt_tokens
-from assistant.generalist.turns import as_messages, is_image, read_image
+from assistant.generalist.turns import as_messages, as_urls
 
 MOST_TOP = 20
 """Alternatives a token that vLLM lists unless started with --max-logprobs."""
@@ -264,9 +262,8 @@ class ServedGeneralist(Generalist):
 
     def _turns(self, messages: Messages) -> list[BaseMessage]:
         """Return the messages as they are sent, their images as the checkpoint was taught to see them."""
-        turns = as_messages(messages)
         habits = self._habits()
-        return [_shown(turn, habits) for turn in turns] if habits.square else turns
+        return [as_urls(turn, habits.shown if habits.square else None) for turn in as_messages(messages)]
 
     def _generate(
         self,
@@ -344,20 +341,6 @@ def _here(root: str | None) -> Path | None:
     """Return the folder that a server names, if it is one of this machine; a bare name is none."""
     folder = Path(root) if root else None
     return folder if folder is not None and folder.is_absolute() and folder.is_dir() else None
-
-
-def _shown(turn: BaseMessage, habits: Habits) -> BaseMessage:
-    if isinstance(turn.content, str):
-        return turn
-    parts = [_shown_part(part, habits) if isinstance(part, dict) and is_image(part) else part for part in turn.content]
-    return turn.model_copy(update={"content": parts})
-
-
-def _shown_part(part: dict[str, Any], habits: Habits) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    habits.shown(read_image(part)).save(buffer, format="PNG")
-    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _sha256(folder: str | None) -> str | None:

@@ -11,7 +11,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +90,24 @@ def to_chat(
     return turns, images
 
 
+def as_urls(turn: BaseMessage, changed: Callable[[Image.Image], Image.Image] | None = None) -> BaseMessage:
+    """Return a turn with its open images as PNG data URLs, which a server takes; with `changed` every image is."""
+    def sent(part: Any) -> Any:
+        if not isinstance(part, dict) or not is_image(part) or (changed is None and "image" not in part):
+            return part
+        image, buffer = read_image(part), io.BytesIO()
+        (changed(image) if changed else image).save(buffer, format="PNG", compress_level=1)
+        return {"type": "image_url",
+                "image_url": {"url": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()}}
+    if isinstance(turn.content, str):
+        return turn
+    return turn.model_copy(update={"content": [sent(part) for part in turn.content]})
+
+
 def read_image(part: dict[str, Any]) -> Image.Image:
-    """Return the RGB image of a content block; only data URLs (or base64 data) are opened."""
+    """Return the RGB image of a content block: an open one (`image`), or a data URL (or base64 data)."""
+    if isinstance(part.get("image"), Image.Image):
+        return part["image"].convert("RGB")
     url = part.get("image_url", part.get("url"))
     url = url.get("url") if isinstance(url, dict) else url
     encoded = part.get("base64")

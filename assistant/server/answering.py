@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from langchain_core.messages import AIMessage, AIMessageChunk
+from PIL.Image import Image
 
 from assistant import template
 from assistant.generalist.turns import Splitter
@@ -146,17 +147,17 @@ def written(generalist: Any, direct: Direct, read: Read) -> Iterator[Piece]:
     """Yield what the generalist writes, reply by reply; images are shown to it as a consultation shows them."""
     if not hasattr(generalist, "stream"):
         raise Unsupported("messages", "There is no image in the conversation, and no generalist to talk to.")
-    urls = [template.png_url(read_study(read(place))) for place in direct.images]
-    messages = _filled(direct.messages, urls)
+    images = [template.shown(read_study(read(place)).image()) for place in direct.images]
+    messages = _filled(direct.messages, images)
     for index in range(direct.n):
         yield from _one(generalist, direct, messages, index)
 
 
-def _filled(messages: Sequence[Mapping[str, Any]], urls: Sequence[str]) -> list[dict[str, Any]]:
-    left = iter(urls)
+def _filled(messages: Sequence[Mapping[str, Any]], images: Sequence[Image]) -> list[dict[str, Any]]:
+    left = iter(images)
 
     def part(given: Mapping[str, Any]) -> dict[str, Any]:
-        return {"type": "image_url", "image_url": {"url": next(left)}} if given["type"] == "image" else dict(given)
+        return {"type": "image", "image": next(left)} if given["type"] == "image" else dict(given)
     return [{**m, "content": [part(p) for p in m["content"]] if isinstance(m["content"], list) else m["content"]}
             for m in messages]
 
@@ -171,8 +172,12 @@ def _one(generalist: Any, direct: Direct, messages: list[dict[str, Any]], index:
         settings |= {"logprobs": True, "top_logprobs": direct.top_logprobs}
     offered = direct.tools if direct.tool_choice != "none" else ()
     model = generalist.bind_tools(offered, tool_choice=direct.tool_choice) if offered else generalist
+    settings["stop"] = list(direct.stop) or None
+    if not direct.stream:
+        yield _reply(model.invoke(messages, **settings), direct, index)
+        return
     whole: Any = None
-    with contextlib.closing(model.stream(messages, stop=list(direct.stop) or None, **settings)) as chunks:
+    with contextlib.closing(model.stream(messages, **settings)) as chunks:
         for chunk in chunks:
             whole = chunk if whole is None else whole + chunk
             yield Delta(str(chunk.text), index)

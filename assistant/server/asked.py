@@ -62,6 +62,8 @@ class Direct:
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | None = None
     n: int = 1
+    stream: bool = False
+    """The client reads piece by piece."""
     stop: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     """temperature, top_p, seed, max_tokens, as far as the request says."""

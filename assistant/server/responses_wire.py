@@ -109,6 +109,7 @@ class ResponsesRequest(BaseModel):
         asked = {
             "model": self.model, "messages": [*led, *messages], "temperature": self.temperature, "top_p": self.top_p,
             "max_completion_tokens": self.max_output_tokens, "consilium": self.consilium, "user": self.user,
+            "stream": bool(self.stream),
             "tool_choice": {"type": "function", "function": {"name": chosen.name}} if isinstance(chosen, NamedTool)
             else chosen,
             "tools": [{"type": "function", "function": tool.model_dump(exclude_none=True, exclude={"type"})}

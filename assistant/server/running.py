@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 
+from assistant.generalist.batching import LEFT
 from assistant.server.faults import CLIENT_LEFT, Busy
 from assistant.server.metrics import Metrics
 
@@ -62,25 +63,27 @@ class Room:
         """Return the items of a generator that lives in one thread from beginning to end; raises Busy.
 
         One thread, because SQLite's connections and LangChain's context do not move between threads. When the
-        returned generator is closed, the other is closed in its own thread at its next item. Raises TimeoutError
-        where the items do not come in time.
+        returned generator is closed, what the other asked of the generalist is dropped, and it is closed in its own
+        thread. Raises TimeoutError where the items do not come in time.
         """
-        loop, left, queue = asyncio.get_running_loop(), threading.Event(), asyncio.Queue()
+        loop, left, queue = asyncio.get_running_loop(), Future(), asyncio.Queue()
 
         def put(item: Any) -> None:
             with contextlib.suppress(RuntimeError):     # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def run() -> None:
-            if left.is_set():
+            if left.done():
                 return
-            began = time.perf_counter()
+            began, token = time.perf_counter(), LEFT.set(left)
             try:
                 for item in _until(left, make):
                     put((item, None))
                 put((None, None))
             except BaseException as fault:  # noqa: BLE001 it is raised again where the items are read
                 put((None, fault))
+            finally:
+                LEFT.reset(token)
             self._mean_s += 0.1 * (time.perf_counter() - began - self._mean_s)
 
         return self._read(queue, left, self._submit(run))
@@ -101,7 +104,7 @@ class Room:
         with self._lock:
             self._inside -= 1
 
-    async def _read(self, queue: asyncio.Queue[Any], left: threading.Event, future: Future[None]
+    async def _read(self, queue: asyncio.Queue[Any], left: Future[None], future: Future[None]
                     ) -> AsyncGenerator[Any]:
         until = asyncio.get_running_loop().time() + self.limits.seconds
         try:
@@ -114,15 +117,15 @@ class Room:
                     return
                 yield item
         finally:
-            left.set()
+            left.set_result(None)
             future.cancel()
 
 
-def _until(left: threading.Event, make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+def _until(left: Future[None], make: Callable[[], Iterator[Item]]) -> Iterator[Item]:
     source = make()
     try:
         for item in source:
-            if left.is_set():
+            if left.done():
                 return
             yield item
     finally:

@@ -303,7 +303,7 @@ def _direct(request: ChatRequest) -> Direct:
                 "max_tokens": request.most()}
     return Direct(
         tuple(_turn(m) for m in request.messages), tuple(p for m in request.messages for p in m.places()),
-        tuple(tool.schema_() for tool in request.tools or ()), chosen, request.n or 1, request.stops(),
+        tuple(tool.schema_() for tool in request.tools or ()), chosen, request.n or 1, request.stream, request.stops(),
         {name: value for name, value in settings.items() if value is not None},
         None if form is None or form.type == "text" else form.model_dump(by_alias=True, exclude_none=True),
         (request.top_logprobs or 0) if request.logprobs else None)
