@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import CancelledError
 from typing import NamedTuple
 
 from assistant.generalist.batching import Gathering
@@ -42,6 +43,8 @@ def ask(name: str, study: Study) -> tuple[Finding, float]:
     start = time.perf_counter()
     try:
         finding = _together(name, study)
+    except CancelledError:      # whoever asked has left
+        raise
     except Exception as error:  # noqa: BLE001 - one broken specialist must not end the consultation
         log.warning("The specialist %s failed.", name, exc_info=True)
         finding = Refusal(name, f"failed with {type(error).__name__}: {error}")

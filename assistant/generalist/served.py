@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import openai
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessage, BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr, SecretStr
 
 from assistant.errors import AdapterRefused, BadQuestion, BadReply, GeneralistError, ServerUnreachable, ToolsUnsupported
 from assistant.generalist.adapters import sha256_of
+from assistant.generalist.batching import LEFT
 from assistant.generalist.boxes import BoxCodec, codec_for
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.habits import Habits, model_type, read_habits
@@ -60,7 +62,7 @@ class ServedGeneralist(Generalist):
     timeout_s: float = 120.0
     """Longest silence of the server before the call fails."""
     parallel: int = 8
-    """Requests under way at once when scoring many."""
+    """Requests under way at once when many are scored or answered."""
     retries: int = 2
     """Further attempts when the server is busy or does not answer."""
     habits: str | None = None
@@ -155,6 +157,15 @@ class ServedGeneralist(Generalist):
         with ThreadPoolExecutor(max_workers=self.parallel) as pool:
             return list(pool.map(lambda pair: self.score(*pair), zip(conversations, options, strict=True)))
 
+    def reply_many(
+        self, conversations: Sequence[Messages], *, tools: Sequence[Mapping[str, Any]] | None = None, **settings: Any
+    ) -> list[AIMessage]:
+        """Return the reply to each conversation, several requests at a time: a server batches them."""
+        self._connected()
+        offered = {"tools": list(tools)} if tools else {}
+        with ThreadPoolExecutor(max_workers=self.parallel) as pool:
+            return list(pool.map(lambda messages: self.invoke(list(messages), **offered, **settings), conversations))  # type: ignore[arg-type]
+
     def _reads_prompts(self) -> bool:
         """Return whether the server tells how likely a prompt's tokens are.
 
@@ -181,7 +192,7 @@ class ServedGeneralist(Generalist):
 
     def _chosen(self, messages: Messages, **kwargs: Any) -> tuple[str, list[dict[str, Any]]]:
         """Return the reply's text and its tokens with their log-probabilities."""
-        reply = self._generate(as_messages(messages), **kwargs).generations[0]
+        reply = self._whole_reply(as_messages(messages), None, None, kwargs).generations[0]
         tokens = ((reply.generation_info or {}).get("logprobs") or {}).get("content") or []
         if not tokens:
             raise BadReply(
@@ -272,6 +283,17 @@ class ServedGeneralist(Generalist):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        if LEFT.get() is not None:      # read piece by piece, it ends where whoever asked leaves
+            return generate_from_stream(_until_left(self._stream(messages, stop, run_manager, **kwargs)))
+        return self._whole_reply(messages, stop, run_manager, kwargs)
+
+    def _whole_reply(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: CallbackManagerForLLMRun | None,
+        kwargs: Mapping[str, Any],
+    ) -> ChatResult:
         chat, turns, sent = self._connected(), self._turns(messages), _sent(kwargs)
         with self._translated(tools="tools" in sent):
             return chat._generate(turns, stop, run_manager, **sent)
@@ -282,7 +304,7 @@ class ServedGeneralist(Generalist):
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
+    ) -> Generator[ChatGenerationChunk]:
         chat, turns, sent = self._connected(), self._turns(messages), _sent(kwargs)
         finished = False
         with self._translated(tools="tools" in sent):
@@ -326,6 +348,16 @@ class ServedGeneralist(Generalist):
         if error.status_code in (429, 502, 503, 504):
             return ServerUnreachable(f"{told} It is too busy or not ready: try again later.")
         return BadReply(told)
+
+
+def _until_left(chunks: Generator[ChatGenerationChunk]) -> Iterator[ChatGenerationChunk]:
+    """Yield the chunks; raises CancelledError, and lets go of the server, once nobody waits for them."""
+    left = LEFT.get()
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            if left is not None and left.done():
+                raise CancelledError("nobody waits for the reply")
+            yield chunk
 
 
 def _with_version(base_url: str) -> str:

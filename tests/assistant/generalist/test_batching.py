@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from assistant.errors import BadQuestion
-from assistant.generalist.batching import Gathering
+from assistant.generalist import batching
+from assistant.generalist.batching import LEFT, Gathering
 from assistant.generalist.local import LocalGeneralist
 from tests.assistant.server.test_app import data_url
 from tests.fakes import tiny_qwen3vl
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
+@contextmanager
+def leaving() -> Iterator[Future[None]]:
+    """Ask as somebody who may leave."""
+    left: Future[None] = Future()
+    token = LEFT.set(left)
+    try:
+        yield left
+    finally:
+        LEFT.reset(token)
 
 
 def test_jobs_gather_while_one_runs() -> None:
@@ -25,16 +47,13 @@ def test_jobs_gather_while_one_runs() -> None:
         batches.append(jobs)
         return [job * 10 for job in jobs]
     first = gathering.submit([("a", 0)], run)
-    while gathering._waiting:
-        time.sleep(0.001)
+    wait_for(lambda: not gathering._waiting)
     rest = gathering.submit([("a", 1), ("b", 2), ("a", 3), ("a", 4), ("a", 5)], run)
     go.set()
     assert [done.result(10) for done in [*first, *rest]] == [0, 10, 20, 30, 40, 50]
     assert batches == [[0], [1, 3, 4], [2], [5]]
     assert gathering.rows == [1, 3, 1, 1]
-    until = time.monotonic() + 10
-    while gathering._busy:
-        assert time.monotonic() < until
+    wait_for(lambda: not gathering._busy)
     assert not any(thread.name == "gathering" and thread.is_alive() for thread in threading.enumerate())
 
 
@@ -47,6 +66,61 @@ def test_what_a_batch_raises_all_its_jobs_raise_and_the_next_goes_on() -> None:
         with pytest.raises(ValueError, match="no"):
             done.result(10)
     assert gathering.ask([("a", 1)], lambda jobs: jobs) == [1]
+
+
+def test_those_who_were_answered_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients that ask again and again share a batch, and need not take turns."""
+    monkeypatch.setattr(batching, "PATIENCE", 100.0)
+    gathering, go = Gathering(8), threading.Event()
+
+    def run(jobs: list[int]) -> list[int]:
+        assert go.wait(10)
+        time.sleep(0.01)
+        return jobs
+    first = gathering.submit([("a", 1)], run)
+    wait_for(lambda: not gathering._waiting)
+    gathering.submit([("a", 2)], run)
+    go.set()
+    assert first[0].result(10) == 1
+    assert gathering.ask([("a", 3)], run) == [3]
+    assert gathering.rows == [1, 2]
+    assert gathering.ask([("b", 4)], run) == [4], "another's question is not held up"
+    assert gathering.ask([("b", 5)], run) == [5], "one client waits for nobody"
+    assert gathering.rows == [1, 2, 1, 1]
+
+
+def test_the_rest_of_a_callers_jobs_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "PATIENCE", 1000.0)
+    gathering = Gathering(4)
+
+    def run(jobs: list[int]) -> list[int]:
+        time.sleep(0.05)
+        return jobs
+    began = time.monotonic()
+    assert gathering.ask([("a", i) for i in range(6)], run) == list(range(6))
+    assert gathering.rows == [4, 2]
+    assert time.monotonic() - began < 20
+
+
+def test_a_job_is_dropped_when_its_asker_leaves() -> None:
+    gathering, go = Gathering(8), threading.Event()
+    ran: list[int] = []
+
+    def run(jobs: list[int]) -> list[int]:
+        assert go.wait(10)
+        ran.extend(jobs)
+        return jobs
+    first = gathering.submit([("a", 1)], run)
+    wait_for(lambda: not gathering._waiting)
+    with leaving() as left:
+        dropped, = gathering.submit([("a", 2)], run)
+    stays, = gathering.submit([("a", 3)], run)
+    left.set_result(None)
+    with pytest.raises(CancelledError):     # at once: the first still runs
+        dropped.result(10)
+    go.set()
+    assert (first[0].result(10), stays.result(10)) == (1, 3)
+    assert ran == [1, 3]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +166,25 @@ def test_a_reader_that_leaves_ends_its_row_alone(generalist: LocalGeneralist) ->
         assert other.result(30) == whole
     assert generalist.invoke(asked(1), max_tokens=1).usage_metadata is not None
     assert time.perf_counter() - began < 30
+
+
+def test_a_reply_ends_at_its_next_token_when_its_asker_leaves(generalist: LocalGeneralist) -> None:
+    """Also one whose text nobody sees before it is whole."""
+    forward, steps = generalist.load()[0].forward, [0]
+
+    with leaving() as left, pytest.MonkeyPatch.context() as patched:
+        @functools.wraps(forward)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            steps[0] += 1
+            if steps[0] == 5:
+                left.set_result(None)
+            return forward(*args, **kwargs)
+        patched.setattr(generalist.load()[0], "forward", counted)
+        with pytest.raises(CancelledError):
+            generalist.invoke(asked(3), max_tokens=200)
+        LEFT.set(None)
+        assert generalist._gathering.ask([("after", 1)], lambda jobs: jobs) == [1], "the batch is over"
+    assert 5 <= steps[0] <= 6, "it was written on"
 
 
 def test_sampled_replies_depend_on_their_seed_alone(generalist: LocalGeneralist) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from assistant.errors import BadQuestion, BadReply, ServerUnreachable, ToolsUnsupported
+from assistant.generalist.batching import LEFT
 from assistant.generalist.boxes import JsonPixels
 from assistant.generalist.served import ServedGeneralist
 from tests.fakes import FakeOpenAIServer
@@ -214,3 +219,42 @@ def test_addresses_and_keys(monkeypatch: pytest.MonkeyPatch):
     assert "mine" not in repr(ServedGeneralist(host, api_key="mine"))
     with pytest.raises(BadQuestion, match="address"):
         ServedGeneralist("ftp://somewhere")
+
+
+def test_many_are_answered_at_the_same_time_in_their_order():
+    meeting, most, under_way = threading.Barrier(4), [0], [0]
+    counting = threading.Lock()
+
+    def answer(body: Mapping[str, Any]) -> str:
+        with counting:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        meeting.wait(20)        # nobody is answered before four have asked
+        with counting:
+            under_way[0] -= 1
+        return f"reply to {body['messages'][0]['content']}"
+    with FakeOpenAIServer() as server:
+        server.answer = answer
+        generalist = ServedGeneralist(server.url, retries=0, parallel=4)
+        replies = generalist.reply_many([[HumanMessage(f"{i}")] for i in range(8)], tools=TOOLS, max_tokens=5)
+        assert [reply.text for reply in replies] == [f"reply to {i}" for i in range(8)]
+        assert most == [4]
+        assert all(len(sent["tools"]) == 2 and sent["max_completion_tokens"] == 5 for sent in server.requests)
+        server.answer = lambda body: 500 if body["messages"][0]["content"] == "1" else "yes"
+        with pytest.raises(BadReply):
+            generalist.reply_many([[HumanMessage(f"{i}")] for i in range(4)])
+
+
+def test_who_leaves_lets_go_of_the_server():
+    left: Future[None] = Future()
+    token = LEFT.set(left)
+    try:
+        with FakeOpenAIServer("a long reply") as server:
+            generalist = _opened(server)
+            assert generalist.invoke(ASKED).text == "a long reply"
+            assert server.requests[-1]["stream"] is True
+            left.set_result(None)
+            with pytest.raises(CancelledError):
+                generalist.invoke(ASKED)
+    finally:
+        LEFT.reset(token)

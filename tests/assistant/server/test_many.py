@@ -218,4 +218,5 @@ def test_2000_mixed_requests_leave_no_memory_behind(tmp_path: Path, monkeypatch:
     stand_ins.install(monkeypatch)
     done, memory = run_mixed(2000, tmp_path)
     assert done.total() == 2000
+    print(f"\nmemory in MB after each quarter: {', '.join(f'{at:.0f}' for at in memory)}; {dict(done)}")
     assert memory[-1] < 1.05 * memory[1] + 10, f"memory grows: {memory}"
