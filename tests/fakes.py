@@ -186,6 +186,8 @@ class FakeOpenAIServer:
         """Names of body fields that are answered with 400."""
         self.answer: Callable[[Mapping[str, Any]], str | dict[str, Any] | int] | None = None
         """Makes the reply of the body, in place of `replies`."""
+        self.routes: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+        """What other paths answer, as vLLM's /tokenize; they are not among the requests."""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         fake = self
@@ -238,6 +240,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer /v1/chat/completions."""
         fake = self.server_fake
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if route := fake.routes.get(self.path):
+            self._json(200, route(body))
+            return
         fake.requests.append(body)
         fake.headers.append({name.lower(): value for name, value in self.headers.items()})
         refused = fake.refused & body.keys()

@@ -29,7 +29,7 @@ from assistant.generalist.batching import LEFT
 from assistant.generalist.boxes import BoxCodec, codec_for
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.habits import Habits, model_type, read_habits
-from assistant.generalist.prompt_scores import Token, option_sums, prompt_tokens
+from assistant.generalist.prompt_scores import Token, edges, endings, option_sums, prompt_tokens
 from assistant.generalist.turns import as_messages, as_urls
 
 MOST_TOP = 20
@@ -131,15 +131,16 @@ class ServedGeneralist(Generalist):
         """Return log-probabilities over the options from one request of structured choice with logprobs.
 
         Options of one letter give the model's posterior over them in one request. Longer ones vLLM reads one by one,
-        as finished answers; of another server, and of a vLLM that holds adapters, only the chosen one's probability is
-        known, and the others share the rest: ask it with letters where figures matter. A server that ignores or refuses
-        the choice is read by its first token's alternatives.
+        as finished answers, or token by token where it holds adapters; of another server only the chosen one's
+        probability is known, and the others share the rest: ask it with letters where figures matter. A server that
+        ignores or refuses the choice is read by its first token's alternatives.
         """
         given = checked_options(options)
         wanted: dict[str, Any] = {"logprobs": True, "top_logprobs": MOST_TOP, "temperature": 0.0}
         longest = 1 if all(len(option) == 1 for option in given) else OPTION_TOKENS
-        if longest > 1 and self._reads_prompts():
-            return renormalized(self._whole(messages, given))
+        if longest > 1 and self._is_vllm():
+            return renormalized(self._by_token(messages, given) if self._has_adapters() else
+                                self._whole(messages, given))
         choice = {"extra_body": {"structured_outputs": {"choice": given}}}
         try:
             text, tokens = self._chosen(messages, max_tokens=longest, **wanted, **choice)
@@ -166,14 +167,12 @@ class ServedGeneralist(Generalist):
         with ThreadPoolExecutor(max_workers=self.parallel) as pool:
             return list(pool.map(lambda messages: self.invoke(list(messages), **offered, **settings), conversations))  # type: ignore[arg-type]
 
-    def _reads_prompts(self) -> bool:
-        """Return whether the server tells how likely a prompt's tokens are.
+    def _is_vllm(self) -> bool:
+        return self._listed_once().get(self._connected().model_name, Listed()).owner == "vllm"
 
-        vLLM does. With an adapter loaded its engine dies of that question (0.32, on a CPU), so it is not asked then.
-        """
-        listed = self._listed_once()
-        mine = listed.get(self._connected().model_name, Listed())
-        return mine.owner == "vllm" and not any(model.parent for model in listed.values())
+    def _has_adapters(self) -> bool:
+        """Return whether the server holds adapters: vLLM's engine then dies of `prompt_logprobs` (0.32, on a CPU)."""
+        return any(model.parent for model in self._listed_once().values())
 
     def _whole(self, messages: Messages, options: Sequence[str]) -> dict[str, float]:
         """Return the log-probability of each option as the whole reply, up to what they share."""
@@ -189,6 +188,43 @@ class ServedGeneralist(Generalist):
             unclosed = pool.submit(read, options[0], open_turn=True)
             closed = list(pool.map(read, options))
             return dict(zip(options, option_sums(closed, len(unclosed.result())), strict=True))
+
+    def _by_token(self, messages: Messages, options: Sequence[str]) -> dict[str, float]:
+        """Return the log-probability of each option as the whole reply, up to what they share, token by token."""
+        asked = convert_to_openai_messages(self._turns(messages))
+        turns = asked if isinstance(asked, list) else [asked]
+        with self._translated(), self._client() as client, ThreadPoolExecutor(self.parallel) as pool:
+            model = self._connected().model_name
+
+            def tokens(said: Sequence[Any], **how: bool) -> list[int]:
+                body = {"model": model, "messages": [{"role": "user", "content": "?"}, *said],
+                        "add_generation_prompt": False, **how}
+                return client.post(_beside(self.base_url, "tokenize"), cast_to=dict[str, Any], body=body)["tokens"]
+
+            def answer(text: str) -> list[Any]:
+                return [{"role": "assistant", "content": text}]
+
+            closed = [tokens(answer(option)) for option in options]
+            begin = len(tokens([], add_generation_prompt=True))
+            same, tails = endings(closed, len(tokens(answer(options[0]), continue_final_message=True)))
+
+            def score(edge: tuple[int, ...]) -> float:
+                before = [*closed[0][begin:same], *edge[:-1]]
+                how: dict[str, Any] = {"allowed_token_ids": [edge[-1]]}
+                said: list[Any] = []
+                if before:
+                    text = client.post(_beside(self.base_url, "detokenize"), cast_to=dict[str, Any],
+                                       body={"model": model, "tokens": before})["prompt"]
+                    said = answer(text)
+                    how |= {"add_generation_prompt": False, "continue_final_message": True}
+                reply = client.chat.completions.create(model=model, messages=[*turns, *said], temperature=0.0,
+                                                       max_completion_tokens=1, logprobs=True, extra_body=how)
+                return reply.choices[0].logprobs.content[0].logprob     # pyright: ignore[reportOptionalMemberAccess]
+
+            wanted = edges(tails)
+            found = dict(zip(wanted, pool.map(score, wanted), strict=True))
+            return {option: sum(found[tail[:n]] for n in range(1, len(tail) + 1))
+                    for option, tail in zip(options, tails, strict=True)}
 
     def _chosen(self, messages: Messages, **kwargs: Any) -> tuple[str, list[dict[str, Any]]]:
         """Return the reply's text and its tokens with their log-probabilities."""
@@ -367,6 +403,11 @@ def _with_version(base_url: str) -> str:
         raise BadQuestion(f"Server {base_url!r}: wanted an address such as http://127.0.0.1:8000/v1.")
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/") or "/v1", "", ""))
+
+
+def _beside(base_url: str, name: str) -> str:
+    """Return the address of a route of vLLM's own, which stands beside /v1."""
+    return f"{base_url.removesuffix('/v1')}/{name}"
 
 
 def _here(root: str | None) -> Path | None:

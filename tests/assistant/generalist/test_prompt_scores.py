@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from assistant.errors import BadReply
-from assistant.generalist.prompt_scores import option_sums
+from assistant.generalist.prompt_scores import edges, endings, option_sums
 from assistant.generalist.served import ServedGeneralist
 from tests.fakes import FakeOpenAIServer
 
@@ -68,10 +68,45 @@ def test_a_vllm_that_keeps_them_back_is_named() -> None:
             ServedGeneralist(server.url).score(ASKED, ["benign", "malignant"])
 
 
-def test_a_vllm_with_adapters_is_not_asked_for_its_prompt() -> None:
-    """Its engine would die of it, and with it the answers of all others."""
-    with FakeOpenAIServer("benign", logprobs={"benign": -0.1, "malignant": -3.0}) as server:
-        server.owner, server.prompt_logprobs, server.adapters = "vllm", prompt, {"skill": "/nowhere"}
-        scores = ServedGeneralist(server.url).score(ASKED, ["benign", "malignant"])
-    assert scores["benign"] > scores["malignant"]
-    assert [request.get("prompt_logprobs") for request in server.requests] == [None]
+WORDS = ["<begin>", "?", "<answer>", "a", "mass", "cyst", "on", "left", "<end>", "newline"]
+
+
+def tokenized(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokens of a conversation, a word each, framed as ChatML frames turns."""
+    words = ["<begin>"]
+    for message in body["messages"]:
+        words += ["<answer>"] if message["role"] == "assistant" else []
+        words += message["content"].split()
+        is_open = body.get("continue_final_message") and message is body["messages"][-1]
+        words += [] if is_open else ["<end>", "newline"]
+    words += ["<answer>"] if body["add_generation_prompt"] else []
+    return {"tokens": [WORDS.index(word) for word in words]}
+
+
+def test_a_vllm_with_adapters_is_asked_token_by_token() -> None:
+    """Its engine would die of `prompt_logprobs`, and with it the answers of all others."""
+    said = {"a|mass": -1.0, "a|cyst": -0.5, "a mass|<end>": -0.1, "a mass|on": -2.5, "a mass on|left": -0.2,
+            "a mass on left|<end>": -0.3, "a cyst|<end>": -0.4}
+
+    def answer(body: Mapping[str, Any]) -> str:
+        number, = body["allowed_token_ids"]
+        assert body["continue_final_message"] and not body["add_generation_prompt"]
+        return f"{body['messages'][-1]['content']}|{WORDS[number]}".replace(" ", "_")
+    with FakeOpenAIServer(logprobs={key.replace(" ", "_"): value for key, value in said.items()}) as server:
+        server.owner, server.adapters, server.answer = "vllm", {"skill": "/nowhere"}, answer
+        server.routes = {"/tokenize": tokenized,
+                         "/detokenize": lambda body: {"prompt": " ".join(WORDS[i] for i in body["tokens"])}}
+        scores = ServedGeneralist(server.url).score(ASKED, ["a mass", "a mass on left", "a cyst"])
+    sums = {"a mass": -1.1, "a mass on left": -4.0, "a cyst": -0.9}
+    total = sum(map(math.exp, sums.values()))
+    assert {option: math.exp(value) for option, value in scores.items()} == pytest.approx(
+        {option: math.exp(value) / total for option, value in sums.items()})
+    assert len(server.requests) == len(said), "what options share is read once"
+    assert all("prompt_logprobs" not in request for request in server.requests)
+
+
+def test_beginnings_are_scored_once() -> None:
+    closed = [[0, 1, 5, 6, 9, 8], [0, 1, 5, 7, 9, 8], [0, 1, 5, 6, 4, 9, 8]]
+    same, tails = endings(closed, unclosed=4)
+    assert (same, tails) == (3, [(6, 9), (7, 9), (6, 4, 9)])
+    assert edges(tails) == [(6,), (6, 4), (6, 4, 9), (6, 9), (7,), (7, 9)]

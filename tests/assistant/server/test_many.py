@@ -7,6 +7,7 @@ import gc
 import io
 import itertools
 import json
+import logging
 import re
 import threading
 import time
@@ -32,6 +33,7 @@ from tests.assistant.server.test_app import data_url, started, turn
 from tests.assistant.server.test_chat import WEATHER
 from tests.fakes import tiny_qwen3vl
 
+log = logging.getLogger(__name__)
 USERS = 64
 SAYS = "What shade?"
 
@@ -218,5 +220,5 @@ def test_2000_mixed_requests_leave_no_memory_behind(tmp_path: Path, monkeypatch:
     stand_ins.install(monkeypatch)
     done, memory = run_mixed(2000, tmp_path)
     assert done.total() == 2000
-    print(f"\nmemory in MB after each quarter: {', '.join(f'{at:.0f}' for at in memory)}; {dict(done)}")
+    log.info("Memory in MB after each quarter: %s; %s", [round(at) for at in memory], dict(done))
     assert memory[-1] < 1.05 * memory[1] + 10, f"memory grows: {memory}"
