@@ -90,7 +90,7 @@ def test_a_vllm_with_adapters_is_asked_token_by_token() -> None:
 
     def answer(body: Mapping[str, Any]) -> str:
         number, = body["allowed_token_ids"]
-        assert body["continue_final_message"] and not body["add_generation_prompt"]
+        assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
         return f"{body['messages'][-1]['content']}|{WORDS[number]}".replace(" ", "_")
     with FakeOpenAIServer(logprobs={key.replace(" ", "_"): value for key, value in said.items()}) as server:
         server.owner, server.adapters, server.answer = "vllm", {"skill": "/nowhere"}, answer
