@@ -192,7 +192,7 @@ class ServedGeneralist(Generalist):
     def _by_token(self, messages: Messages, options: Sequence[str]) -> dict[str, float]:
         """Return the log-probability of each option as the whole reply, up to what they share, token by token."""
         asked = convert_to_openai_messages(self._turns(messages))
-        turns = asked if isinstance(asked, list) else [asked]
+        turns: Any = asked if isinstance(asked, list) else [asked]
         with self._translated(), self._client() as client, ThreadPoolExecutor(self.parallel) as pool:
             model = self._connected().model_name
 
@@ -219,7 +219,10 @@ class ServedGeneralist(Generalist):
                     how |= {"add_generation_prompt": False, "continue_final_message": True}
                 reply = client.chat.completions.create(model=model, messages=[*turns, *said], temperature=0.0,
                                                        max_completion_tokens=1, logprobs=True, extra_body=how)
-                return reply.choices[0].logprobs.content[0].logprob     # pyright: ignore[reportOptionalMemberAccess]
+                told = reply.choices[0].logprobs
+                if told is None or not told.content:
+                    raise BadReply("The server gives no log-probabilities: options of several tokens cannot be scored.")
+                return told.content[0].logprob
 
             wanted = edges(tails)
             found = dict(zip(wanted, pool.map(score, wanted), strict=True))
