@@ -8,10 +8,11 @@ connection and knows no messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from assistant.errors import BadReply
 
+Number = TypeVar("Number", int, str)
 Token = tuple[str, float]
 """A token's number and its log-probability after those before it."""
 
@@ -25,7 +26,7 @@ def prompt_tokens(reply: Any) -> list[Token]:
     return [(number, float(told["logprob"])) for row in listed if row for number, told in list(row.items())[:1]]
 
 
-def endings(closed: Sequence[Sequence[int]], unclosed: int) -> tuple[int, list[tuple[int, ...]]]:
+def endings(closed: Sequence[Sequence[Number]], unclosed: int) -> tuple[int, list[tuple[Number, ...]]]:
     """Return where the options first differ, and the tokens of each from there to the end of the turn."""
     same = next((i for i, tokens in enumerate(zip(*closed, strict=False)) if len(set(tokens)) > 1),
                 min(map(len, closed)))
