@@ -9,13 +9,16 @@ import queue
 from collections.abc import Generator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from assistant.generalist.processors import Row
+
+if TYPE_CHECKING:
+    from assistant.generalist.grammar import Grammar
 
 
 @dataclass(eq=False)
@@ -27,8 +30,8 @@ class Writing:
     """Tokens that it may have."""
     stop: Sequence[str] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-    shaped: Sequence[Any] = ()
-    """Logits processors that bind it to a form; such a reply is written alone."""
+    grammar: Grammar | None = None
+    """What binds it to a form."""
     watched: bool = True
     """Its pieces are wanted as they are made; else the text comes as one piece at the end."""
     ids: list[int] = field(default_factory=list)
@@ -52,6 +55,8 @@ class Writing:
             self.over, self.finish = True, "stop"
             return
         self.ids.append(token)
+        if self.grammar is not None:
+            self.grammar.take([token])
         if self.watched or self.stop:
             self._say(tokenizer)
         if any(stop in self.text for stop in self.stop):
@@ -119,11 +124,28 @@ class _Over(StoppingCriteria):
         return torch.tensor([reply.over for reply in self.replies], dtype=torch.bool, device=input_ids.device)
 
 
+class _Bound(LogitsProcessor):
+    """Keeps the rows to their grammars."""
+
+    def __init__(self, replies: Sequence[Writing]) -> None:
+        self.replies = replies
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        forbidden = torch.zeros(scores.shape, dtype=torch.bool)  # (B, vocabulary)
+        for row, reply in enumerate(self.replies):
+            if reply.grammar is not None and not reply.over:
+                allowed = reply.grammar.allowed()
+                forbidden[row] = True
+                forbidden[row, :len(allowed)] = ~allowed
+        return scores.masked_fill(forbidden.to(scores.device), float("-inf"))
+
+
 def write(model: Any, batch: Row, replies: Sequence[Writing], settings: Any, tokenizer: Any) -> None:
     """Write the replies to the rows of a batch; settings are of all."""
+    bound = [_Bound(replies)] if any(reply.grammar is not None for reply in replies) else []
     model.generate(**batch, generation_config=settings, streamer=_Rows(replies, settings.eos_token_id, tokenizer),
                    stopping_criteria=StoppingCriteriaList([_Over(replies)]),
-                   logits_processor=LogitsProcessorList(replies[0].shaped))
+                   logits_processor=LogitsProcessorList(bound))
 
 
 def likelihoods(logits: torch.Tensor, ids: Sequence[int], top: int, tokenizer: Any) -> list[dict[str, Any]]:

@@ -24,11 +24,15 @@ from assistant.generalist.batching import LEFT, Gathering
 from assistant.generalist.boxes import BoxCodec
 from assistant.generalist.decoding import Writing, likelihoods, write
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
+from assistant.generalist.grammar import Grammar, calls_of, json_of
 from assistant.generalist.habits import Habits, read_habits
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.scoring import next_tokens, sums
 from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
 from assistant.generalist.weights import Weights
+
+GREEDY = "greedy"
+"""Key of the replies that any batch may hold."""
 
 
 class LocalGeneralist(Generalist):
@@ -156,10 +160,10 @@ class LocalGeneralist(Generalist):
         stop = settings.pop("stop", None) or ()
         kwargs = {**settings, "tools": list(tools or ())}
         prompts = [self._prompt(messages, kwargs) for messages in conversations]
-        replies = [self._writing(row, stop, kwargs, watched=False) for row, _ in prompts]
+        replies = [self._writing(row, stop, kwargs, prefix, watched=False) for row, prefix in prompts]
         # Rows of like length share a batch: less padding, and the long ones do not keep the short ones waiting.
         ordered = sorted(replies, key=lambda reply: reply.row["input_ids"].shape[1])
-        key = "many" if self._settings(kwargs).do_sample else self._key(ordered[0]) if ordered else ""
+        key = "many" if self._settings(kwargs).do_sample else GREEDY
         self._gathering.ask([((key, self.adapter), reply) for reply in ordered], self._write)
         return [self._reply(reply, prefix) for reply, (_, prefix) in zip(replies, prompts, strict=True)]
 
@@ -294,18 +298,18 @@ class LocalGeneralist(Generalist):
             settings.pad_token_id = self._processor.tokenizer.pad_token_id or self._stops()[0]
         return settings
 
-    def _writing(self, row: Row, stop: Sequence[str], kwargs: Mapping[str, Any], *, watched: bool) -> Writing:
+    def _writing(self, row: Row, stop: Sequence[str], kwargs: Mapping[str, Any], prefix: str, *, watched: bool
+                 ) -> Writing:
         """Return a reply that is yet to be written; it ends early where its reader leaves."""
         most = int(kwargs.get("max_tokens") or self.max_new_tokens)
-        reply = Writing(row, most, stop, dict(kwargs), self._shaped(kwargs), watched)
+        reply = Writing(row, most, stop, dict(kwargs), self._grammar(kwargs, prefix), watched)
         if (left := LEFT.get()) is not None:
             left.add_done_callback(lambda _: reply.leave())
         return reply
 
     def _key(self, reply: Writing) -> Any:
-        """Return what replies of one batch share: sampled ones and those of a grammar are written alone."""
-        alone = reply.shaped or self._settings(reply.settings).do_sample
-        return reply if alone else "greedy"
+        """Return what replies of one batch share: sampled ones are written alone."""
+        return reply if self._settings(reply.settings).do_sample else GREEDY
 
     def _begun(self, reply: Writing) -> Generator[str]:
         """Queue a reply and return its pieces."""
@@ -341,14 +345,14 @@ class LocalGeneralist(Generalist):
             torch.manual_seed(int(given.get("seed", self.seed)))
             write(model, self._batch([reply.row for reply in replies]), replies, settings, tokenizer)
 
-    def _shaped(self, kwargs: Mapping[str, Any]) -> list[Any]:
-        """Return what binds a reply to a form, where one is asked for."""
-        form = kwargs.get("response_format") or {}
-        if form.get("type", "text") == "text":
-            return []
-        from assistant.generalist.grammar import Grammar  # seldom wanted
-
-        return [Grammar(self._processor.tokenizer, form)]
+    def _grammar(self, kwargs: Mapping[str, Any], prefix: str) -> Grammar | None:
+        """Return what binds a reply to the form that is asked for, else its calls to the tools on offer."""
+        form, tools = kwargs.get("response_format") or {}, _offered(kwargs)
+        if form.get("type", "text") != "text":
+            return json_of(self._processor.tokenizer, form, self._stops())
+        if tools and self._answers.calls:
+            return calls_of(self._processor.tokenizer, tools, self._stops(), prefix)
+        return None
 
     def _about(self, done: Writing) -> dict[str, Any]:
         """Return how a reply ended and, where asked for, the log-probabilities of its tokens."""
@@ -364,7 +368,7 @@ class LocalGeneralist(Generalist):
         return about
 
     def _prompt(self, messages: Messages, kwargs: Mapping[str, Any]) -> tuple[Row, str]:
-        tools = [] if kwargs.get("tool_choice") == "none" else kwargs.get("tools") or []
+        tools = _offered(kwargs)
         prefix = forced(kwargs.get("tool_choice"), tools)
         return self._row(messages, tools, prefix), prefix
 
@@ -377,7 +381,7 @@ class LocalGeneralist(Generalist):
     ) -> ChatResult:
         self.load()
         row, prefix = self._prompt(messages, kwargs)
-        reply = self._writing(row, stop or (), kwargs, watched=False)
+        reply = self._writing(row, stop or (), kwargs, prefix, watched=False)
         self._begun(reply)
         return ChatResult(generations=[ChatGeneration(message=self._reply(reply, prefix))])
 
@@ -391,7 +395,7 @@ class LocalGeneralist(Generalist):
         self.load()
         row, prefix = self._prompt(messages, kwargs)
         cut = Splitter(stop=stop or (), text=prefix)
-        writing = self._writing(row, stop or (), kwargs, watched=True)
+        writing = self._writing(row, stop or (), kwargs, prefix, watched=True)
         with contextlib.closing(self._begun(writing)) as pieces:
             for piece in pieces:
                 shown = cut.feed(piece)
@@ -412,6 +416,11 @@ class LocalGeneralist(Generalist):
                 chunk_position="last",
             )
         )
+
+
+def _offered(kwargs: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the tools that a reply may call."""
+    return [] if kwargs.get("tool_choice") == "none" else kwargs.get("tools") or []
 
 
 def _letters(options: Sequence[Sequence[int]]) -> bool:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoConfig, AutoProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from assistant.errors import GeneralistError
 from assistant.generalist.boxes import BoxCodec, JsonPixels, codec_for
+from assistant.generalist.turns import written_call
 
 Row = dict[str, torch.Tensor]
 """One prompt, or a batch, as the model takes it: ids (B, L) and masks of their shape, pixels, grids."""
@@ -78,6 +80,8 @@ class Frame:
     """Between the opening of an answer and its words, e.g. a blank."""
     end: str
     """The token that ends an answer, as text."""
+    calls: bool
+    """It writes calls of tools as `turns.written_call` does."""
 
 
 def frame(processor: Any) -> Frame:
@@ -91,7 +95,18 @@ def frame(processor: Any) -> Frame:
     tokenizer = processor.tokenizer
     marks = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special and str(t) in after]
     end = min(marks, key=after.index, default=tokenizer.eos_token)
-    return Frame(lead, str(end))
+    return Frame(lead, str(end), _calls_in_tags(processor))
+
+
+def _calls_in_tags(processor: Any) -> bool:
+    """Tell whether the template writes a call as JSON between the tags that `turns` reads, name first."""
+    function = {"name": "ask", "arguments": {"k": 3, "of": ["a", "b"]}}
+    turns = [{"role": "user", "content": "Hello"},
+             {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": function}]}]
+    try:
+        return written_call(**function) in written(processor, turns, ask=False)
+    except (TemplateError, TypeError):
+        return False
 
 
 def tokens(processor: Any, text: str, images: Sequence[Any], **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,8 @@ def read_image(part: dict[str, Any]) -> Image.Image:
 def parse_reply(text: str, prefix: str = "") -> AIMessage:
     """Return the reply: text before the first tool call as content, Hermes calls as tool_calls.
 
-    A call whose JSON cannot be read (cut off, not an object, no name) becomes an invalid_tool_call.
+    A call whose JSON cannot be read (cut off, not an object, no name) becomes an invalid_tool_call. One that is the
+    very same as an earlier one (name and arguments) is dropped: small models repeat themselves, to no new result.
     """
     before, *rest = (prefix + text).split(CALL)
     calls: list[ToolCall] = []
@@ -148,7 +149,7 @@ def parse_reply(text: str, prefix: str = "") -> AIMessage:
                     error=f"not a tool call: {'bad JSON' if closed else 'cut off'}",
                 )
             )
-        else:
+        elif (name, arguments) not in [(call["name"], call["args"]) for call in calls]:
             calls.append(ToolCall(type="tool_call", name=name, args=arguments, id=_call_id()))
     return AIMessage(before.strip(), tool_calls=calls, invalid_tool_calls=invalid)
 
@@ -188,13 +189,23 @@ class Splitter:
         )
 
 
+def written_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a call as Hermes, Qwen and consilium-nano write it, which is how `parse_reply` reads it."""
+    return f"{CALL}\n{begun_call(name)}{json.dumps(arguments)}}}\n{CALL_END}"
+
+
+def begun_call(name: str) -> str:
+    """Return the JSON of a call up to its arguments."""
+    return f'{{"name": {json.dumps(name)}, "arguments": '
+
+
 def forced(tool_choice: str | None, tools: Sequence[dict[str, Any]]) -> str:
     """Return the text that a reply must begin with under this tool choice."""
     if not tools or tool_choice in (None, "auto", "none"):
         return ""
     names = [tool["function"]["name"] for tool in tools]
     if tool_choice in names:
-        return f'{CALL}\n{{"name": {json.dumps(tool_choice)}, "arguments": '
+        return f"{CALL}\n{begun_call(tool_choice)}"
     if tool_choice in ("any", "required"):
         return f'{CALL}\n{{"name": "'
     raise BadQuestion(f"tool_choice {tool_choice!r}: wanted auto, none, any or one of {', '.join(names)}.")

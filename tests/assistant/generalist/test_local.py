@@ -211,8 +211,8 @@ def test_a_tool_is_called(generalist: LocalGeneralist, monkeypatch: pytest.Monke
 
 
 def test_a_call_cut_off_is_invalid(generalist: LocalGeneralist, monkeypatch: pytest.MonkeyPatch):
-    _says(generalist, monkeypatch, CALL[:-20])
-    reply = generalist.bind_tools(TOOLS).invoke(_asked(), max_tokens=200)
+    _says(generalist, monkeypatch, CALL)
+    reply = generalist.bind_tools(TOOLS).invoke(_asked(), max_tokens=generalist.count_tokens(CALL) - 4)
     assert not reply.tool_calls
     assert len(reply.invalid_tool_calls) == 1
 

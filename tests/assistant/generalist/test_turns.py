@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from PIL import Image
 
 from assistant.errors import BadQuestion
-from assistant.generalist.turns import Splitter, as_messages, forced, parse_reply, to_chat
+from assistant.generalist.turns import Splitter, as_messages, forced, parse_reply, to_chat, written_call
 
 
 def _part(color: tuple[int, int, int] = (9, 8, 7)) -> dict:
@@ -79,10 +79,17 @@ CALL = '<tool_call>\n{"name": "brain", "arguments": {"k": 3}}\n</tool_call>'
 
 
 def test_calls_are_read():
-    reply = parse_reply(f"Let me ask.\n{CALL}\n{CALL} and more")
+    reply = parse_reply(f"Let me ask.\n{CALL}\n{written_call('brain', {})} and more")
     assert reply.content == "Let me ask."
-    assert [(call["name"], call["args"]) for call in reply.tool_calls] == [("brain", {"k": 3})] * 2
+    assert [(call["name"], call["args"]) for call in reply.tool_calls] == [("brain", {"k": 3}), ("brain", {})]
     assert reply.tool_calls[0]["id"] != reply.tool_calls[1]["id"]
+
+
+def test_the_same_call_counts_once():
+    other = CALL.replace("3", "4")
+    reply = parse_reply("\n".join([CALL, other, CALL.replace(": ", ":"), CALL, "<tool_call>no</tool_call>"]))
+    assert [call["args"] for call in reply.tool_calls] == [{"k": 3}, {"k": 4}]
+    assert len(reply.invalid_tool_calls) == 1
 
 
 @pytest.mark.parametrize(
