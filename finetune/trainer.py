@@ -204,8 +204,15 @@ def weights(teacher: SFTTrainer) -> Any:
 
 
 def finish(teacher: SFTTrainer, out: Path) -> None:
-    """Delete the checkpoints of a run that is done, and let the processes part together."""
+    """Delete the checkpoints of a run that is done, and let the processes part together.
+
+    DeepSpeed's engine goes first, and DeepSpeed lets go of the groups of processes itself: accelerate ends torch's
+    alone, and threads of a group that somebody still holds run on while the interpreter ends.
+    """
     if teacher.is_world_process_zero():
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     teacher.accelerator.wait_for_everyone()
+    teacher.accelerator.free_memory()
+    if teacher.args.deepspeed_plugin is not None:
+        importlib.import_module("deepspeed.comm").destroy_process_group()
     teacher.accelerator.end_training()
