@@ -47,6 +47,8 @@ class Ask:
     """How the evidence is written for the generalist."""
     without: tuple[str, ...] = ()
     """Specialists not to consult (or similar_cases, similar_texts), with commas or as repeated flags."""
+    kind: str = ""
+    """What kind of image it is, such as "brain MRI"; left out, triage tells."""
     texts: Path | None = None
     """Folder of reports and answered questions to look among for open questions; `consilium data texts` makes it."""
     fitted: Path | None = None
@@ -86,7 +88,7 @@ def ask(argv: list[str]) -> int:
     flags = parse(Ask, argv, "consilium ask")
     images, question = _images_and_question(flags.words)
     how = {"options": _options(flags), "collaboration": flags.collaboration, "style": flags.style,
-           "without": _split(flags.without)}
+           "without": _split(flags.without), "kind": flags.kind or None}
     return _answer(flags, lambda assistant: assistant.ask(images, question, **how), flags.texts, flags.adapter,
                    flags.fitted)
 

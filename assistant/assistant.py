@@ -98,7 +98,7 @@ class Assistant:
         """Yield the steps of one question, the answer last; raises BadQuestion or BadStudy before the first.
 
         `images` is one source or a list of them, each a path, bytes, an array, a PIL image or a Study; `how` are
-        options, collaboration, style, without, patient and regions, see `How`.
+        options, collaboration, style, without, patient, regions and kind, see `How`.
         """
         return self._steps(posed(question, read_images(images), how))
 
@@ -152,7 +152,7 @@ class Assistant:
             asked["text"], tuple(self.records.study(image["key"]) for image in trace["images"]),
             _options(asked["options"]), asked["collaboration"], asked["style"],
             frozenset(asked["without"]), None if patient is None else _patient(patient, index),
-            tuple(Box(box["label"], tuple(box["xyxy"])) for box in asked.get("regions", ())))
+            tuple(Box(box["label"], tuple(box["xyxy"])) for box in asked.get("regions", ())), asked.get("kind"))
 
     def _generalist_of(self, trace: Mapping[str, Any]) -> Generalist:
         if self.model is None and self._generalist is None and trace["model"] is not None:
@@ -202,7 +202,7 @@ class Assistant:
             "question": {"text": question.text, "options": question.options and list(question.options),
                          "collaboration": question.collaboration, "style": question.style,
                          "without": sorted(question.without), "patient_sha256": patient,
-                         "regions": [box.json() for box in question.regions]},
+                         "regions": [box.json() for box in question.regions], "kind": question.kind},
             "history": [dict(message) for message in consultation.history],
             "texts": texts.in_trace(consultation.texts, consultation.found),
             "prompts": consultation.prompts, "tools": consultation.calls, "answer": answer.json(),
@@ -292,6 +292,9 @@ def checked(question: Question) -> Question:
         if value not in known:
             raise BadQuestion(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
     _check_regions(question)
+    if question.kind is not None and not 1 <= len(question.kind.strip()) <= LIMITS.kind_characters:
+        raise BadQuestion(f"The kind of image {question.kind[:40]!r}: wanted a few words, such as 'brain MRI', of at "
+                          f"most {LIMITS.kind_characters} characters.")
     if question.without:
         named = sorted(card.name for card in registry.cards().values() if card.task != "triage")
         unknown = sorted(question.without - {*named, SIMILAR_CASES, SIMILAR_TEXTS})

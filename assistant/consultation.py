@@ -83,7 +83,7 @@ class Consultation:
     def steps(self) -> Iterator[Step]:
         """Yield the steps of the question, the answer last."""
         yield self.question
-        self._scoping = scoping(self.question)
+        self._scoping = scoping(self.question, self.generalist.skill_kinds)
         yield self._scoping.triaged
         if self.question.collaboration != "none":
             self._declined += self._scoping.declined
@@ -128,14 +128,15 @@ class Consultation:
         believed = arbiter.believed(alone, decided, evidence, conflict)
         sure = believed[label]
         reason = self._out_of_scope() or arbiter.refer_reason(sure, conflict, pool)
-        confidence = None if self._kind is None else sure  # calibrated on known kinds: it says nothing of others
+        known = self._kind is not None and self._scoping.triaged.source == "triage"
+        confidence = sure if known else None  # calibrated on known kinds: it says nothing of others
         kind = self._scoping.triaged.kind
         text = self._with_notes(template.sentence(label, confidence, evidence, kind), reason)
         yield TextDelta(text)
         answer = Answer(text=text, label=label, confidence=confidence, refer=reason is not None,
                         refer_reason=reason, kind=kind,
                         options={option: decided[option] for option in self.question.options or ()},
-                        label_set=self.fitted.label_set(self.domain, believed, label) if grounds else None)
+                        label_set=self.fitted.label_set(self.domain, believed, label) if grounds and known else None)
         yield self._finished(answer, evidence, ())
 
     def _decide(self, options: Sequence[str], told: Evidence, alone: Mapping[str, float]) -> dict[str, float]:
@@ -207,7 +208,7 @@ class Consultation:
             yield from self._look_up()
         evidence = self._evidence()
         yield evidence
-        seen = f"This looks like {self._kind}. " if self._kind else ""
+        seen = f"This looks like {self._kind}. " if self._kind and self._scoping.triaged.source == "triage" else ""
         told = " ".join(filter(None, [template.panel(evidence), *(f"{words}." for words in self._measured())]))
         reason = self._out_of_scope() or "the generalist was not taught this kind of image"
         words = f"I was not taught this kind of image{'. ' + told if told else ' and cannot tell more.'}"
@@ -335,6 +336,9 @@ class Consultation:
     # 4) the end
 
     def _out_of_scope(self) -> str | None:
+        scope = self._scoping.triaged
+        if scope.source == "question" and scope.looks_like:
+            return f"the question says {scope.kind}, the image looks like {scope.looks_like}"
         if self._scoping.made_for_it:
             return None
         if self._kind is None:
@@ -342,10 +346,19 @@ class Consultation:
             return "the kind of image is unknown" + (f" (the file says {told})" if told else "")
         return f"no specialist is made for this kind of image ({self._kind})"
 
+    def _taken_for(self) -> str:
+        """Return who told the kind of image, where that was not triage."""
+        scope = self._scoping.triaged
+        if scope.source == "adapter":
+            return (f"Taken for {scope.kind}, the one kind that the adapter was taught beside those known; "
+                    "nothing has checked that it is.")
+        return f"Taken for {scope.kind}, as the question says." if scope.source == "question" else ""
+
     def _with_notes(self, text: str, reason: str | None) -> str:
         consulted = any(not isinstance(r.finding, Refusal) for r in self._results.values())
         several = consulted and len(self.question.studies) > 1
-        notes = [text, FIRST_ONLY if several else "", f"Refer to a human: {reason}." if reason else ""]
+        notes = [text, self._taken_for(), FIRST_ONLY if several else "",
+                 f"Refer to a human: {reason}." if reason else ""]
         return " ".join(note for note in notes if note)
 
     def _finished(self, answer: Answer, evidence: Evidence, boxes: Sequence[Box]) -> Answer:

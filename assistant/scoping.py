@@ -1,20 +1,24 @@
 """What kind of image a question is about, and who may be asked about it: triage first, then each card's word.
 
-It asks no specialist but triage, and no generalist.
+Who asks may state the kind; that holds, and what triage says stands beside it. Where triage knows no such image, an
+adapter that was taught exactly one kind beyond triage's is taken at its word. Nothing else overrules triage, and what
+was told without it never says how sure an answer is. It asks no specialist but triage, and no generalist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from assistant.collaboration.evidence import match
 from assistant.steps import Declined, Question, Triaged
 from specialists.core import registry
 from specialists.core.card import Card
 from specialists.core.errors import SpecialistsError
-from specialists.core.findings import Classification, Refusal
-from specialists.core.scope import UNKNOWN, in_scope
+from specialists.core.findings import Classification, Refusal, percent
+from specialists.core.scope import EVEN, UNKNOWN, in_scope
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,10 @@ class Scoping:
     """Some specialist is made for this kind of image."""
 
 
-def scoping(question: Question) -> Scoping:
-    """Tell the kind of the first image and who may be asked about it."""
-    kinds, declined = _kinds(question)
+def scoping(question: Question, skill: frozenset[str] = frozenset()) -> Scoping:
+    """Tell the kind of the first image and who may be asked; `skill` are kinds that the generalist's adapter knows."""
+    seen, declined = _kinds(question)
+    kinds = _told(question, seen, skill)
     cards = [card for card in registry.cards().values() if card.task != "triage"]
     refused = {card.name: in_scope(card, kinds) for card in cards}
     made_for_it = [card for card in cards if refused[card.name] is None]
@@ -38,8 +43,27 @@ def scoping(question: Question) -> Scoping:
     if not made_for_it:
         declined += [Declined(name, r.reason) for name, r in refused.items()
                      if r is not None and name not in question.without]
-    triaged = Triaged(kinds.label, kinds.probability, _domain(made_for_it, question.options, kinds.label), asked)
+    triaged = Triaged(kinds.label, seen.probabilities.get(kinds.label, 0.0),
+                      _domain(made_for_it, question.options, kinds.label), asked)
+    if kinds is not seen:
+        known = seen.label != UNKNOWN
+        triaged = replace(triaged, source="question" if question.kind else "adapter",
+                          looks_like=f"{seen.label} ({percent(seen.probability)})" if known else "")
     return Scoping(triaged, tuple(declined), bool(made_for_it))
+
+
+def _told(question: Question, seen: Classification, skill: frozenset[str]) -> Classification:
+    """Return triage's finding, or that of another who tells the kind."""
+    if question.kind is not None:
+        specialists = (kind for card in registry.cards().values() for kind in card.kinds)
+        known = {name.casefold(): name for name in (*specialists, *seen.probabilities, *skill)}
+        stated = known.get(question.kind.strip().casefold(), question.kind.strip())
+        return seen if stated == seen.label else Classification("question", {stated: 1.0})
+    beyond = skill - set(seen.probabilities)
+    shows = int(np.ptp(question.studies[0].rgb())) >= EVEN
+    if seen.label == UNKNOWN and len(beyond) == 1 and shows:
+        return Classification("adapter", {next(iter(beyond)): 1.0})
+    return seen
 
 
 def _kinds(question: Question) -> tuple[Classification, list[Declined]]:

@@ -64,6 +64,8 @@ class Limits:
     """Boxes on the image that one question is about."""
     question_characters: int = 20_000
     """Length of a question."""
+    kind_characters: int = 60
+    """Length of a kind of image that a question states."""
     history_turns: int = 20
     """Earlier turns of a conversation the generalist is shown."""
 

@@ -30,6 +30,8 @@ class How(TypedDict, total=False):
     """Whose cases and texts must not be retrieved."""
     regions: Sequence[Box]
     """Boxes on the first image that the question is about."""
+    kind: str | None
+    """What kind of image the first one is, in the words of whoever asks; None lets triage tell."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Question:
     """Patient or group of the image, if known: its own cases and texts are never retrieved."""
     regions: tuple[Box, ...] = ()
     """Boxes on the first image that the question is about: "region 1" in its text is the first of them."""
+    kind: str | None = None
+    """What kind of image the first one is, as whoever asks states; None lets triage tell."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ class Triaged:
     """Domain whose specialists are consulted, None when there is none."""
     in_scope: tuple[str, ...]
     """Names of the specialists that may be asked about this kind of image."""
+    source: Literal["triage", "question", "adapter"] = "triage"
+    """Who told the kind: triage by the image; whoever asks; or the generalist's adapter, which was taught it."""
+    looks_like: str = ""
+    """What triage says of the image, where another told the kind: "blood smear (98 %)"; empty where it knows none."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from assistant.steps import (
 )
 from specialists.core.findings import Classification, Refusal
 from ui import annotate
-from ui.render import Timed, escaped, line, only_steps, percent, said_by, title, verdict, warning
+from ui.render import Timed, escaped, line, only_steps, percent, said_by, title, told_by, verdict, warning
 
 SCRIPT = """element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-without], [data-moved]");
@@ -74,7 +74,7 @@ def _kind(steps: Sequence[Timed]) -> str:
     scope = "" if triaged.in_scope else " No specialist answers for this kind."
     return (
         f'<p class="cs-kind">Kind of image: <strong>{escaped(triaged.kind)}</strong> '
-        f"({escaped(percent(triaged.probability))}).{scope}</p>"
+        f"({escaped(told_by(triaged))}).{scope}</p>"
     )
 
 

@@ -142,11 +142,19 @@ def only_steps(timed: Sequence[Timed]) -> Iterable[Step]:
     return (step for _, step in timed)
 
 
+def told_by(step: Triaged) -> str:
+    """Return how sure triage is of the kind of image, or who else told it."""
+    if step.source == "triage":
+        return percent(step.probability)
+    seen = f"; it looks like {step.looks_like}" if step.looks_like else ""
+    return ("as the question says" if step.source == "question" else "the adapter's kind, unchecked") + seen
+
+
 def line(step: Step) -> str | None:
     """Return one step in a line of words, or None where it is shown elsewhere."""
     match step:
         case Triaged():
-            kind = f"Kind of image: {step.kind} ({percent(step.probability)})"
+            kind = f"Kind of image: {step.kind} ({told_by(step)})"
             return (
                 f"{kind}; {len(step.in_scope)} specialists in scope"
                 if step.in_scope

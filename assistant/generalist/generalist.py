@@ -66,6 +66,11 @@ class Generalist(BaseChatModel):
         return frozenset()
 
     @property
+    def skill_kinds(self) -> frozenset[str]:
+        """Kinds of image that its adapter was taught; empty without an adapter, and for one that does not say."""
+        return frozenset()
+
+    @property
     def boxes(self) -> BoxCodec:
         """How this model family writes boxes."""
         return UNIT_1000

@@ -28,10 +28,12 @@ class Habits:
     """Kinds of image that it was taught; empty for a generalist of wide knowledge."""
     look: Mapping[str, float] = field(default_factory=dict)
     """Validated F1 (0..1) of the labels that it names in words."""
+    skill: frozenset[str] = frozenset()
+    """Those of the kinds that an adapter was taught."""
 
     def with_skill(self, skill: Habits) -> Habits:
         """Return the habits with an adapter laid over: its record was measured with it, the base's was not."""
-        return replace(self, kinds=self.kinds | skill.kinds, look=skill.look)
+        return replace(self, kinds=self.kinds | skill.kinds, look=skill.look, skill=skill.kinds)
 
     def shown(self, image: Image.Image) -> Image.Image:
         """Return the image as it was taught to see it."""

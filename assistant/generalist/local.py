@@ -260,6 +260,11 @@ class LocalGeneralist(Generalist):
         """Kinds of image that it was taught, as its consilium.json states."""
         return self._habits().kinds
 
+    @property
+    def skill_kinds(self) -> frozenset[str]:
+        """Kinds of image that its adapter was taught, as the adapter's consilium.json states."""
+        return self._habits().skill
+
     def _habits(self) -> Habits:
         told = self._told
         if told is None:

@@ -100,6 +100,11 @@ class ServedGeneralist(Generalist):
         """Kinds of image that it was taught, as its consilium.json states."""
         return self._habits().kinds
 
+    @property
+    def skill_kinds(self) -> frozenset[str]:
+        """Kinds of image that its adapter was taught, as the adapter's consilium.json states."""
+        return self._habits().skill
+
     def revision(self) -> dict[str, Any]:
         """Return the model's name on its server, the server's address without credentials, and the adapter.
 

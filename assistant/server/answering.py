@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Unpack
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from PIL.Image import Image
@@ -20,7 +20,7 @@ from assistant import template
 from assistant.generalist.turns import Splitter
 from assistant.server.asked import Asked, Delta, Direct, Piece, Place, Reply, Unsupported
 from assistant.server.overlays import markdown
-from assistant.steps import Answer, Collaboration, Question, Step, Style, TextDelta
+from assistant.steps import Answer, How, Question, Step, TextDelta
 from specialists.core.study import Study, read_study
 
 Read = Callable[[Place], bytes]
@@ -31,9 +31,7 @@ Count = Callable[[str], int]
 class Answering(Protocol):
     """What the server needs of an assistant."""
 
-    def stream(self, images: Any, question: str, *, options: Sequence[str] | None = ...,
-               collaboration: Collaboration = ..., style: Style = ..., without: Sequence[str] = ...,
-               patient: str | None = ...) -> Iterator[Step]:
+    def stream(self, images: Any, question: str, **how: Unpack[How]) -> Iterator[Step]:
         """Yield the steps of one question, the answer last."""
         ...
 
@@ -55,7 +53,7 @@ def consulted(assistant: Answering, asked: Asked, read: Read) -> Iterator[Piece]
     """Yield the text of a consultation and the whole answer; an empty piece for every other step."""
     images = [read(place) for place in asked.images]
     how: dict[str, Any] = {"options": asked.options, "collaboration": asked.collaboration, "style": asked.style,
-                           "without": asked.without, "patient": asked.patient}
+                           "without": asked.without, "patient": asked.patient, "kind": asked.kind}
     steps = (assistant.chat(history=asked.history).stream(asked.question, images, **how) if asked.history
              else assistant.stream(images, asked.question, **how))
     count = getattr(getattr(assistant, "generalist", None), "count_tokens", None)

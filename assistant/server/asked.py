@@ -44,6 +44,7 @@ class Asked:
     style: Style
     without: tuple[str, ...]
     patient: str | None
+    kind: str | None = None
     overlays: bool = True
     logprobs: bool = False
     """With options: their log-probabilities stand where OpenAI has those of tokens."""

@@ -132,6 +132,8 @@ class Extension(BaseModel):
     style: Style = "calibrated"
     without: list[str] = []
     patient: str | None = None
+    kind: str | None = None
+    """What kind of image the first one is; left out, triage tells."""
     overlays: bool = True
     """Put pictures of what was found into the text, as markdown images with data URLs."""
     detail: Literal["less", "all"] = "all"
@@ -278,7 +280,8 @@ def _consultation(request: ChatRequest) -> Asked:
     return Asked(
         last.text(), shown.places(), history, None if more.options is None else tuple(more.options),
         _collaboration(request), more.style, tuple(more.without), more.patient,
-        overlays=more.overlays, logprobs=bool(request.logprobs), stop=request.stops(), most=request.most())
+        kind=more.kind, overlays=more.overlays, logprobs=bool(request.logprobs), stop=request.stops(),
+        most=request.most())
 
 
 def _with_image(text: str) -> list[dict[str, Any]]:
