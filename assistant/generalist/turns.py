@@ -199,7 +199,7 @@ def begun_call(name: str) -> str:
     return f'{{"name": {json.dumps(name)}, "arguments": '
 
 
-def forced(tool_choice: str | None, tools: Sequence[dict[str, Any]]) -> str:
+def forced(tool_choice: str | None, tools: Sequence[Mapping[str, Any]]) -> str:
     """Return the text that a reply must begin with under this tool choice."""
     if not tools or tool_choice in (None, "auto", "none"):
         return ""

@@ -51,7 +51,7 @@ def asked(generalist: ScriptedGeneralist, home: Path, **how: object) -> tuple[Tr
 
 def says(text: str) -> ScriptedGeneralist:
     """An adapted generalist that says so, and so again in the replay."""
-    return Adapted([text, text], {"A": 0.9, "B": 0.1})
+    return Adapted(replies=[text, text], scores={"A": 0.9, "B": 0.1})
 
 
 def test_an_image_that_triage_does_not_know_is_of_the_adapters_kind(zoo: Zoo, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_model_that_knows_nothing_writes_valid_calls(
     together = generalist.reply_many(asked, tools=[CASES, BRAIN])
     alone = [generalist.bind_tools([CASES, BRAIN]).invoke(one) for one in asked]  # type: ignore[arg-type]
     hot = generalist.reply_many(asked, tools=[CASES, BRAIN], temperature=1.5)
-    streamed = functools.reduce(lambda a, b: a + b, generalist.bind_tools([CASES, BRAIN]).stream(asked[1]))  # type: ignore[arg-type]
+    streamed: Any = functools.reduce(lambda a, b: a + b, generalist.bind_tools([CASES, BRAIN]).stream(asked[1]))  # type: ignore[arg-type]
     schemas = {one["function"]["name"]: one["function"]["parameters"] for one in (CASES, BRAIN)}
     for reply in (*together, *alone, *hot):
         assert reply.tool_calls
