@@ -29,7 +29,8 @@ from assistant.records import Records, Turn, fresh_trace_id
 from assistant.settings import LIMITS, paths
 from assistant.steps import Answer, Collaboration, How, Question, Step, Style
 from specialists.core import registry
-from specialists.core.findings import Box
+from specialists.core.findings import Box, HeatMap
+from specialists.core.occlusion import heat_map
 from specialists.core.study import Study, read_study
 
 TOLERANCE = 1e-4
@@ -144,6 +145,19 @@ class Assistant:
         changed = replace(asked, without=asked.without | _names(without),
                           regions=asked.regions if regions is None else tuple(regions))
         return self._steps(checked(changed), trace["history"])
+
+    def heat_map(self, trace_id: str, specialist: str) -> HeatMap:
+        """Return where the opinion that a specialist gave in a traced answer hangs on its first image.
+
+        Raises TraceNotFound, RecordsError where the image is no longer kept, and BadQuestion where this specialist gave
+        no opinion of its own. It takes about a hundred looks of that specialist.
+        """
+        trace = self.records.trace(trace_id)
+        said = {one["specialist"] for one in trace["answer"]["evidence"]["moed"]}
+        if specialist not in said or specialist not in registry.cards():
+            raise BadQuestion(f"{specialist!r} gave no opinion on this question; wanted one of "
+                              f"{', '.join(sorted(said)) or 'nobody'}.")
+        return heat_map(registry.load(specialist), self.records.study(trace["images"][0]["key"]))
 
     def _traced(self, trace: Mapping[str, Any], index: TextIndex | None) -> Question:
         asked = trace["question"]

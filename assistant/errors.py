@@ -21,6 +21,12 @@ Bad images raise `specialists.core.errors.BadStudy`, which passes through unchan
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+PLACES = 6
+"""Calls that `place` names."""
+
 
 class ConsiliumError(Exception):
     """Anything this package raises on purpose."""
@@ -80,3 +86,13 @@ class ToolsUnsupported(GeneralistError):
 
 class AdapterRefused(GeneralistError):
     """An adapter is not there, does not fit the generalist, or cannot be served with it."""
+
+
+def place(error: BaseException) -> str:
+    """Return the type of an unexpected error and where it came from, innermost last, without its message.
+
+    For logs: a library's message may hold a value of a patient's header.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-PLACES:]
+    steps = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return f"{type(error).__name__} at {' > '.join(steps) or 'an unknown place'}"

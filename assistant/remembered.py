@@ -24,7 +24,19 @@ from assistant.steps import (
     Step,
 )
 from specialists.core import rle
-from specialists.core.findings import Box, Boxes, Classification, Finding, Instances, Masks, Score, Text, Volumes
+from specialists.core.findings import (
+    Box,
+    Boxes,
+    Classification,
+    Enhanced,
+    Finding,
+    HeatMap,
+    Instances,
+    Masks,
+    Score,
+    Text,
+    Volumes,
+)
 from specialists.core.study import Study
 
 Spacing = tuple[float | None, float, float] | None
@@ -98,6 +110,10 @@ def _finding(said: Mapping[str, Any], spacing: Spacing, frames: int, size: tuple
                          tuple(interval) if interval else None, said.get("meaning", ""))
         case "text":
             return Text(who, said["text"])
+        case "heat_map":
+            return HeatMap.from_json(said)
+        case "enhanced":
+            return Enhanced.from_json(said)
     raise ValueError(said["type"])
 
 

@@ -1,4 +1,4 @@
-"""Where things are kept and how much is allowed; it loads no model and reads only CONSILIUM_HOME."""
+"""Where things are kept and how much is allowed; it loads no model and reads no image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from pathlib import Path
 def home() -> Path:
     """Return the user's folder: CONSILIUM_HOME, else ~/.consilium; it may not exist yet."""
     return Path(os.environ.get("CONSILIUM_HOME") or Path.home() / ".consilium").expanduser()
+
+
+def data() -> Path | None:
+    """Return the folder of real images that CONSILIUM_DATA names, None where there is none."""
+    named = os.environ.get("CONSILIUM_DATA")
+    folder = Path(named).expanduser() if named else None
+    return folder if folder and folder.is_dir() else None
 
 
 @dataclass(frozen=True)

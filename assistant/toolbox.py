@@ -25,7 +25,7 @@ from assistant.settings import LIMITS
 from assistant.steps import Answer, Collaboration, Question, Style
 from specialists.core import registry
 from specialists.core.card import Card
-from specialists.core.findings import Boxes, Classification, Finding, Instances, Masks, Volumes
+from specialists.core.findings import Boxes, Classification, Enhanced, Finding, HeatMap, Instances, Masks, Volumes
 from specialists.core.scope import in_scope
 from specialists.core.study import Study, read_study
 
@@ -33,8 +33,8 @@ CONSULT, TRIAGE = "consult", "triage"
 NOTICE = "Research use only; not a medical device."
 PICTURES = 4
 """Overlays that one answer holds at most."""
-RUN_LENGTHS = ("rle", "instances")
-"""Keys of a finding's JSON that hold masks: long, and of no use to a language model."""
+RUN_LENGTHS = ("rle", "instances", "png")
+"""Keys of a finding's JSON that hold masks or pictures: long, and of no use to a language model."""
 
 LONGEST_PATH = 4096
 """Characters of a path; what is longer is base64."""
@@ -205,7 +205,7 @@ def _drawn(findings: Iterable[Finding], study: Study) -> tuple[Image.Image, ...]
     """Return the image with each finding that has a place in it, a volume's on the frame that shows most of it."""
     drawn = []
     for finding in findings:
-        if isinstance(finding, Masks | Instances | Volumes | Boxes):
+        if isinstance(finding, Masks | Instances | Volumes | Boxes | HeatMap | Enhanced):
             frame = finding.frame if isinstance(finding, Volumes) else None
             drawn.append(template.shown(finding.overlay(study.image(frame))))
     return tuple(drawn[:PICTURES])

@@ -19,7 +19,7 @@ from typing import Any
 from assistant.errors import ConsiliumError
 from assistant.steps import Step
 from specialists.core.errors import SpecialistsError
-from specialists.core.findings import Box
+from specialists.core.findings import Box, HeatMap
 from ui.session import Consultant, Talk
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,10 @@ class Late:
               ) -> Iterator[Step]:
         """Answer a traced question again; raises what loading raised."""
         return self._get().again(trace_id, without=without, regions=regions)
+
+    def heat_map(self, trace_id: str, specialist: str) -> HeatMap:
+        """Return where a specialist's opinion hangs; raises what loading raised."""
+        return self._get().heat_map(trace_id, specialist)
 
     def _get(self) -> Consultant:
         with self._lock:

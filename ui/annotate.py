@@ -7,44 +7,59 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from PIL import Image
 
 from assistant.steps import Answer
-from specialists.core.findings import Box, Boxes, Finding, Instances, Masks, Volumes, counted
+from specialists.core.findings import Box, Boxes, Enhanced, Finding, HeatMap, Instances, Masks, Volumes, counted
+from specialists.core.pictures import SCALE
 from specialists.core.study import Study
 from ui import planes
 from ui.planes import View
 
 COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 """Okabe and Ito's palette: told apart by people with any color vision, on gray images too."""
+RAMP = f"linear-gradient(90deg, {', '.join(f'rgb{color}' for color in SCALE)})"
+"""From 0 to 1 of a heat map."""
+GLASS = "repeating-linear-gradient(90deg, #9fb0bf 0 3px, #ffffff 3px 6px)"
+"""Stands for an enhanced image, which has no color of its own."""
 FEW = 3
 """Of more boxes of one label than this there is one layer, named by their number."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One thing to toggle: an area or boxes, in pixels of the slice."""
+    """One thing to toggle: an area or boxes in pixels of the slice, or a picture over the whole of it."""
 
     id: str
     """The same on every slice, and without spaces: a finding names its layers by it."""
     name: str
     color: str = COLORS[0]
+    """As CSS has it; of a picture, what stands for it in the legend."""
     mask: np.ndarray | None = None
     """bool (H, W), or None for boxes."""
     rim: np.ndarray | None = None
     """bool (H, W) of borders to draw inside the mask too; None: its outer edge alone."""
     boxes: tuple[Box, ...] = field(default=())
+    picture: Image.Image | None = None
+    """Of any size; a heat map is RGBA, an enhanced image RGB."""
+    compared: bool = False
+    """The picture is the image itself made clearer: before and after are looked at side by side."""
+    note: str = ""
+    """What its brightest place stands for."""
 
 
 def layers(study: Study, view: View, answer: Answer | None) -> tuple[Layer, ...]:
-    """Return areas, then boxes, of an answer on a slice; those of one image belong on its key frame alone."""
+    """Return pictures, areas, then boxes, of an answer on a slice; those of one image belong on its key frame alone."""
     if answer is None:
         return ()
-    found = [*_areas(answer, study, view), *(_outlines(answer, study) if view.is_key(study) else ())]
+    key = view.is_key(study)
+    found = [*_areas(answer, study, view), *(_outlines(answer, study) if key else ())]
     ids = layer_ids(answer)
-    return tuple(Layer(f.id, f.name, _color(ids, f.id), f.mask, f.rim, f.boxes) for f in found)
+    pictures = map(picture_layer, _pictures(answer)) if key else ()
+    return (*pictures, *(replace(layer, color=_color(ids, layer.id)) for layer in found))
 
 
 def layer_ids(answer: Answer) -> list[str]:
@@ -54,8 +69,20 @@ def layer_ids(answer: Answer) -> list[str]:
     return list(dict.fromkeys([*areas, *more, *(box_id(box.label) for box in answer.boxes)]))
 
 
+def picture_layer(finding: HeatMap | Enhanced) -> Layer:
+    """Return the layer of a heat map or of an enhanced image."""
+    if isinstance(finding, Enhanced):
+        name = f"{finding.specialist.replace('_', ' ')}: {finding.done}"
+        return Layer(f"after-{_slug(finding.specialist)}", name, GLASS, picture=finding.image(), compared=True)
+    name = f"{finding.specialist.replace('_', ' ')}: heat map of {finding.label}"
+    known = f"heat-{_slug(finding.specialist)}-{_slug(finding.label)}"
+    return Layer(known, name, RAMP, picture=finding.tint(), note=finding.meaning)
+
+
 def of_finding(finding: Finding, answer: Answer) -> list[str]:
     """Return the ids of the layers that show a finding."""
+    if isinstance(finding, HeatMap | Enhanced):
+        return [picture_layer(finding).id]
     labels = _labels(finding)
     boxed = {box.label for box in finding.boxes} if isinstance(finding, Boxes) else set(labels)
     wanted = [area_id(finding.specialist, label) for label in labels] + [box_id(label) for label in boxed]
@@ -63,9 +90,10 @@ def of_finding(finding: Finding, answer: Answer) -> list[str]:
 
 
 def colors(answer: Answer) -> dict[str, str]:
-    """Return the color of each layer by its id."""
+    """Return the color of each layer by its id, as CSS has it."""
     ids = layer_ids(answer)
-    return {known: _color(ids, known) for known in ids}
+    pictures = {layer.id: layer.color for layer in map(picture_layer, _pictures(answer))}
+    return {**{known: _color(ids, known) for known in ids}, **pictures}
 
 
 def area_id(specialist: str, label: str) -> str:
@@ -84,6 +112,12 @@ def _slug(name: str) -> str:
 
 def _color(ids: Sequence[str], known: str) -> str:
     return COLORS[ids.index(known) % len(COLORS)]
+
+
+def _pictures(answer: Answer) -> list[HeatMap | Enhanced]:
+    """Return enhanced images, then heat maps: these lie over those."""
+    found = [f for f in answer.findings if isinstance(f, HeatMap | Enhanced)]
+    return sorted(found, key=lambda f: isinstance(f, HeatMap))
 
 
 def _labels(finding: Finding) -> list[str]:

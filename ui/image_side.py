@@ -33,7 +33,7 @@ def build() -> tuple[ImageParts, tuple[gr.Button, ...]]:
     frame = gr.Slider(1, 2, value=1, step=1, label="Slice", visible=False, elem_id="frame")
     with gr.Row(visible=False, elem_id="windowing") as windowing:
         preset = gr.Dropdown([], label="Window", filterable=False, min_width=170, scale=1, elem_id="preset")
-        center = gr.Slider(0, 1, label="Level (center)", min_width=150, scale=2, elem_id="center")
+        center = gr.Slider(0, 1, label="Level", min_width=150, scale=2, elem_id="center")
         width = gr.Slider(0, 1, label="Width", min_width=150, scale=2, elem_id="width")
     which = gr.Radio([], label="Image", visible=False, elem_id="which")
     files = gr.File(

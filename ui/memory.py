@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assistant.errors import ConsiliumError
+from assistant.export.dossier import asked_about
 from assistant.records import Feedback, Listed, Records, Turn
 from assistant.remembered import answer_of, observations
 from assistant.steps import Answer, Observation
@@ -75,10 +76,12 @@ def _retell(records: Records, session: Session, turn: Turn, new_images: bool) ->
         log.warning("a stored answer can no longer be shown whole")
         answered = {"role": "assistant", "content": render.prose(turn.answer)}
         session.history += [render.question_message(turn.question), answered]
-        session.steps, session.answer = [], None
+        session.steps, session.answer, session.asked, session.regions = [], None, [], []
         return
     images = _images(trace) if new_images else []
     session.steps, session.answer = _timed(trace, answer), answer
+    session.asked = list(asked_about(trace))
+    session.regions = list(session.asked)
     session.history += [
         render.question_message(turn.question, trace["question"].get("options"), images),
         render.consultation_message(session.steps, waiting=False),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from assistant.steps import (
     Answer,
@@ -25,21 +26,29 @@ from ui import annotate
 from ui.render import Timed, escaped, line, only_steps, percent, said_by, title, told_by, verdict, warning
 
 SCRIPT = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-without], [data-moved]");
+  const button = event.target.closest("[data-without], [data-several], [data-moved], [data-where]");
   if (!button) return;
-  trigger("select", { without: button.dataset.without, moved: "moved" in button.dataset });
+  if ("where" in button.dataset) return trigger("select", { where: button.dataset.where });
+  const ticked = [...element.querySelectorAll("[data-leave]:checked")].map((box) => box.dataset.leave);
+  const without = "several" in button.dataset ? ticked : [button.dataset.without].filter(Boolean);
+  if ("several" in button.dataset && !without.length) return element.querySelector("[data-leave]").focus();
+  trigger("select", { without, moved: "moved" in button.dataset });
   document.querySelector("#whatif")?.scrollIntoView({ block: "center", behavior: "smooth" });
 });"""
 """What the page does with the buttons of the panel: each asks again, with something changed."""
 SHOWN_LABELS = 5
 """More labels than these are folded away."""
+SHOWN_REFUSALS = 3
+"""More refusals than these are folded away: of an image of no known kind all refuse."""
 
 
-def panel(steps: Sequence[Timed], answer: Answer | None = None, *, regions: bool = False) -> str:
+def panel(steps: Sequence[Timed], answer: Answer | None = None, *, regions: bool = False,
+          pictures: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the consilium panel: who said what, how good they are, which cases are alike, and how it went.
 
     Before the answer is there it shows the evidence gathered so far; without any it is an empty string. With
-    `regions` the question can be asked again about those that are drawn by then.
+    `regions` the question can be asked again about those that are drawn by then; `pictures` are small ones of similar
+    cases, as addresses by the cases' ids.
     """
     gathered = [step for step in only_steps(steps) if isinstance(step, Evidence)]
     if answer:
@@ -54,7 +63,7 @@ def panel(steps: Sequence[Timed], answer: Answer | None = None, *, regions: bool
         _opinions(evidence, answer),
         _findings(answer),
         _moved(answer) if regions else "",
-        _cases(evidence, answer),
+        _cases(evidence, answer, pictures),
         _texts(evidence),
         _refusals(evidence),
         _trace(steps, answer),
@@ -82,7 +91,10 @@ def _opinions(evidence: Evidence, answer: Answer | None) -> str:
     label = answer.label if answer else None
     rows = [
         _row(
-            title(o.specialist), o.probabilities, _stand(o.label, label) + _without(o.specialist, answer), _validated(o)
+            title(o.specialist),
+            o.probabilities,
+            _stand(o.label, label) + _without(o.specialist, answer) + _where(o.specialist, answer),
+            _validated(o),
         )
         for o in evidence.moed
     ]
@@ -103,7 +115,7 @@ def _opinions(evidence: Evidence, answer: Answer | None) -> str:
     conflict = (
         '<p class="cs-conflict">The generalist and the pool of the evidence disagree.</p>' if evidence.conflict else ""
     )
-    return _section("Opinions", conflict + "".join(rows), _agreement(evidence.moed, label))
+    return _section("Opinions", conflict + "".join(rows) + _several(evidence, answer), _agreement(evidence.moed, label))
 
 
 def _agreement(opinions: Sequence[Opinion], label: str | None) -> str:
@@ -168,6 +180,33 @@ def _without(name: str, answer: Answer | None) -> str:
     )
 
 
+def _where(name: str, answer: Answer | None) -> str:
+    """Return the button that shows where a specialist's opinion hangs."""
+    if answer is None or not answer.trace_id:
+        return ""
+    told = f"Show where the opinion of {title(name)} hangs, by covering the image piece by piece"
+    return (
+        f'<button type="button" class="cs-again" data-where="{escaped(name)}" title="{escaped(told)}" '
+        f'aria-label="{escaped(told)}">where?</button>'
+    )
+
+
+def _several(evidence: Evidence, answer: Answer | None) -> str:
+    """Return what asks again without several of those who were asked."""
+    names = [o.specialist for o in evidence.moed] + (["similar_cases"] if evidence.rad else [])
+    if answer is None or not answer.trace_id or len(names) < 2:
+        return ""
+    boxes = "".join(
+        f'<label class="cs-entry"><input type="checkbox" data-leave="{escaped(name)}">{escaped(title(name))}</label>'
+        for name in names
+    )
+    button = '<button type="button" class="cs-again" data-several>ask again without those ticked</button>'
+    return (
+        '<details class="cs-several"><summary>What if without several?</summary>'
+        f'<div role="group" aria-label="To leave out">{boxes}</div>{button}</details>'
+    )
+
+
 def _moved(answer: Answer | None) -> str:
     if answer is None or not answer.trace_id:
         return ""
@@ -199,7 +238,7 @@ def _finding(words: str, layers: Sequence[str], answer: Answer) -> str:
     )
 
 
-def _cases(evidence: Evidence, answer: Answer | None) -> str:
+def _cases(evidence: Evidence, answer: Answer | None, pictures: Mapping[str, str]) -> str:
     if evidence.no_similar_case:
         return _section("Similar cases", '<p class="cs-empty">No labelled case is similar enough.</p>')
     if not evidence.rad:
@@ -207,18 +246,26 @@ def _cases(evidence: Evidence, answer: Answer | None) -> str:
     votes = ", ".join(
         f"{count} × {escaped(name)}" for name, count in Counter(c.label for c in evidence.rad).most_common(4)
     )
-    rows = "".join(_case(case, answer.label if answer else None) for case in evidence.rad)
-    head = "<thead><tr><th>Label</th><th>Similarity</th><th>Source</th><th>License</th></tr></thead>"
-    table = f'<div class="cs-scroll" tabindex="0"><table>{head}<tbody>{rows}</tbody></table></div>'
+    shown = {case.id: pictures[case.id] for case in evidence.rad if case.id in pictures}
+    label = answer.label if answer else None
+    rows = "".join(_case(case, label, shown.get(case.id, "") if shown else None) for case in evidence.rad)
+    first = "<th>Image</th>" if shown else ""
+    head = f"<thead><tr>{first}<th>Label</th><th>Similarity</th><th>Source</th><th>License</th></tr></thead>"
+    table = f'<div class="cs-scroll" tabindex="0"><table class="cs-cases">{head}<tbody>{rows}</tbody></table></div>'
     return _section("Similar cases", table, f"{votes} {_without('similar_cases', answer)}")
 
 
-def _case(case: Case, label: str | None) -> str:
+def _case(case: Case, label: str | None, picture: str | None) -> str:
+    """Return a row; `picture` is an address, "" where this case has none, None where no case has one."""
+    seen = ""
+    if picture is not None:
+        alike = escaped(f"Similar case: {case.label}")
+        seen = f'<td class="cs-thumb">{f"""<img src="{picture}" alt="{alike}">""" if picture else ""}</td>'
     width = 100 * min(max(case.similarity, 0.0), 1.0)
     mark = ' class="cs-same"' if label is not None and _same(case.label, label) else ""
     return (
-        f'<tr{mark} title="Case {escaped(case.id)}"><td>{escaped(case.label)}</td><td class="cs-similar">'
-        '<span class="cs-track"><span '
+        f'<tr{mark} title="Case {escaped(case.id)}">{seen}<td class="cs-case">{escaped(case.label)}</td>'
+        '<td class="cs-similar"><span class="cs-track"><span '
         f'style="width:{width:.1f}%"></span></span> {case.similarity:.2f}</td><td>{escaped(case.source)}</td>'
         f"<td>{escaped(case.license or 'not stated')}</td></tr>"
     )
@@ -249,7 +296,10 @@ def _refusals(evidence: Evidence) -> str:
         f'<li><span class="cs-name">{escaped(title(r.specialist))}</span> {escaped(r.reason)}</li>'
         for r in evidence.refusals
     )
-    return _section("Refused", f'<ul class="cs-refused">{items}</ul>')
+    told = f'<ul class="cs-refused">{items}</ul>'
+    if len(evidence.refusals) > SHOWN_REFUSALS:
+        told = f"<details><summary>{len(evidence.refusals)} specialists, and why</summary>{told}</details>"
+    return _section("Refused", told)
 
 
 def _trace(steps: Sequence[Timed], answer: Answer | None) -> str:

@@ -31,15 +31,17 @@ def _png(values: np.ndarray, blur: float) -> bytes:
 
 
 def ultrasound() -> bytes:
-    """Return a PNG of layered speckle with one dark, rounded lesion and the shadow under it."""
+    """Return a PNG of layered speckle with one dark lesion of uneven outline and the shadow under it."""
     rng = np.random.default_rng(7)
     x, y = _grid()
-    tissue = 0.42 + 0.16 * np.sin(9 * y + 0.7 * np.sin(3 * x)) - 0.12 * y
-    tissue += 0.5 * np.exp(-(((y + 0.78 + 0.05 * np.sin(4 * x)) / 0.06) ** 2))
-    lesion = _inside((0.08, -0.1), (0.34, 0.24))
-    tissue = np.where(lesion, 0.07, tissue)
-    tissue = np.where((np.abs(x - 0.08) < 0.26) & (y > 0.12), tissue * 0.72, tissue)
-    return _png(tissue * rng.rayleigh(0.75, tissue.shape), 1.1)
+    tissue = 0.4 * (1 + 0.2 * np.sin(7 * y + 1.2 * np.sin(2.5 * x)) + 0.2 * np.sin(15 * y + 2 * np.sin(3 * x + 1)))
+    tissue -= 0.06 * (y + 1)
+    for depth, thickness, strength in ((-0.86, 0.06, 0.45), (0.35, 0.05, 0.25)):
+        tissue += strength * np.exp(-(((y - depth - 0.05 * np.sin(3 * x)) / thickness) ** 2))
+    uneven = 1 + 0.12 * np.sin(6 * np.arctan2(y + 0.12, x - 0.08))
+    tissue = np.where(((x - 0.08) / 0.3) ** 2 + ((y + 0.12) / 0.22) ** 2 <= uneven, 0.04, tissue)
+    tissue = np.where((np.abs(x - 0.08) < 0.24) & (y > 0.1), tissue * 0.55, tissue)
+    return _png(np.clip(tissue, 0, 1) * rng.rayleigh(0.7, tissue.shape), 1.0)
 
 
 def _brain(offset: float, side: int = _SIDE) -> np.ndarray:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from assistant.export.dossier import region_words
 from assistant.steps import (
     Answer,
     Evidence,
@@ -238,24 +239,14 @@ def regions_line(study: Study, regions: Sequence[Box], *, drawable: bool) -> str
     """Return what was drawn, with sizes where the spacing is known, and that the question will be about it."""
     if not regions:
         return ""
-    said = [f"<li><strong>{_region(number, box, study)}</strong></li>" for number, box in enumerate(regions, 1)]
+    words = [region_words(number, box, study) for number, box in enumerate(regions, 1)]
+    said = [f"<li><strong>{escaped(one)}</strong></li>" for one in words]
     where = "" if drawable else f" It is on slice {study.key_frame + 1}, which the generalist looks at."
     name = "it" if len(regions) == 1 else "them, or name one: “region 1”"
     return (
         f'<div class="cs-regions" role="status"><ul>{"".join(said)}</ul>'
         f'<p class="cs-aside">Your next question is about {name}.{where}</p></div>'
     )
-
-
-def _region(number: int, box: Box, study: Study) -> str:
-    x1, y1, x2, y2 = box.xyxy
-    if box.label == "point":
-        return f"Region {number}: around the point {(x1 + x2) / 2:.0f}, {(y1 + y2) / 2:.0f}"
-    size = f"{x2 - x1:.0f} × {y2 - y1:.0f} pixels"
-    if study.spacing_mm:
-        across, down = (x2 - x1) * study.spacing_mm[2], (y2 - y1) * study.spacing_mm[1]
-        size = f"{across:.3g} × {down:.3g} mm"
-    return f"Region {number}: {size} at {x1:.0f}, {y1:.0f}"
 
 
 def status_line(words: str) -> str:

@@ -11,20 +11,21 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydicom import Dataset
 
-from assistant.errors import ConsiliumError
+from assistant.errors import ConsiliumError, place
 from assistant.export.headers import read_header
 from assistant.settings import LIMITS
 from assistant.steps import Answer, Evidence, Step, TextDelta
+from assistant.thumbnails import thumbnail
 from specialists.core.errors import SpecialistsError
-from specialists.core.findings import Box
+from specialists.core.findings import Box, HeatMap
 from specialists.core.study import Study, read_study
-from ui import changed, render
+from ui import changed, render, viewer
 from ui.planes import View
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 EVERY_S = 0.05
 """Shortest time between two updates of a streamed text: faster ones are put together."""
 
+LISTED = 25
+"""Conversations on the first page of the list, and how many more each further page adds."""
 BROKEN = "Something went wrong inside; the log of the program says what. The conversation can go on."
 
 
@@ -58,6 +61,10 @@ class Consultant(Protocol):
     def again(self, trace_id: str, *, without: Sequence[str] = (), regions: Sequence[Box] | None = None
               ) -> Iterator[Step]:
         """Answer a traced question again with something left out or moved."""
+        ...
+
+    def heat_map(self, trace_id: str, specialist: str) -> HeatMap:
+        """Return where a specialist's opinion in a traced answer hangs."""
         ...
 
 
@@ -107,10 +114,14 @@ class Session:
     steps: list[render.Timed] = field(default_factory=list)
     """Steps of the latest question, with the seconds since it was sent."""
     answer: Answer | None = None
+    heats: dict[str, HeatMap] = field(default_factory=dict)
+    """Where opinions of `answer` hang, by specialist, as far as it was asked."""
     about: list[Study] = field(default_factory=list)
     """The studies that `answer` is about: the same list as `studies` until new ones are loaded."""
     asked: list[Box] = field(default_factory=list)
     """The regions that `answer` is about."""
+    listed: int = LISTED
+    """How many conversations the list shows."""
     turn: int = 0
     """Counts questions and stops: an answer that is no longer the present turn writes nothing more."""
 
@@ -123,7 +134,10 @@ class Session:
     def overlaid(self) -> Answer | None:
         """Return the answer whose findings belong on the shown study: findings are about the first one."""
         study = self.study
-        return self.answer if study is not None and self.about and study is self.about[0] else None
+        if self.answer is None or study is None or not self.about or study is not self.about[0]:
+            return None
+        more = tuple(self.heats.values())
+        return replace(self.answer, findings=(*self.answer.findings, *more)) if more else self.answer
 
 
 def split_options(text: str) -> tuple[str, ...] | None:
@@ -152,8 +166,8 @@ def take(session: Session, sources: Sequence[str | bytes], names: Sequence[str] 
             except SpecialistsError as error:
                 session.history += [render.image_message(name), render.error_message(error)]
                 return False
-            except Exception:
-                log.exception("an uploaded image could not be read")
+            except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
+                log.error("an uploaded image could not be read: %s", place(error))
                 session.history += [render.image_message(name), render.note_message(BROKEN)]
                 return False
     finally:
@@ -164,7 +178,7 @@ def take(session: Session, sources: Sequence[str | bytes], names: Sequence[str] 
     if studies:
         session.headers = dict([*session.headers.items(), *headers.items()][-LIMITS.images:])
         session.studies, session.names, session.shown, session.sent = studies, names, 0, False
-        session.answer, session.steps, session.view, session.regions = None, [], View(), []
+        session.answer, session.steps, session.view, session.regions, session.heats = None, [], View(), [], {}
     return bool(studies)
 
 
@@ -174,7 +188,7 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
     Errors become a message of the conversation. Closing the iterator stops the answer.
     """
     session.answer, session.steps, session.about = None, [], session.studies
-    session.asked = list(session.regions)
+    session.asked, session.heats = list(session.regions), {}
     session.turn += 1
     images = None if session.sent else session.studies
     session.history.append(render.question_message(text, choices.options, session.names if images else ()))
@@ -185,8 +199,8 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
         yield from _stream(consultant, session, text, images or None, choices)
     except (SpecialistsError, ConsiliumError) as error:
         session.history[start:] = [render.error_message(error)]
-    except Exception:
-        log.exception("a question could not be answered")
+    except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
+        log.error("a question could not be answered: %s", place(error))
         session.history[start:] = [render.note_message(BROKEN)]
     yield True
 
@@ -202,11 +216,35 @@ def again(consultant: Consultant, session: Session, changes: Changes) -> str:
             after = step
     except (SpecialistsError, ConsiliumError) as error:
         return str(render.error_message(error)["content"])
-    except Exception:
-        log.exception("a question could not be asked again")
+    except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
+        log.error("a question could not be asked again: %s", place(error))
         return str(render.note_message(BROKEN)["content"])
     assert isinstance(after, Answer)
     return changed.compared(before, after, changes.words())
+
+
+def where(consultant: Consultant, session: Session, specialist: str) -> str:
+    """Lay over the image where a specialist's opinion hangs; returns as HTML what that means, or why it cannot be."""
+    if session.answer is None or not session.answer.trace_id:
+        return ""
+    try:
+        found = consultant.heat_map(session.answer.trace_id, specialist)
+    except (SpecialistsError, ConsiliumError) as error:
+        return str(render.error_message(error)["content"])
+    except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
+        log.error("a heat map could not be made: %s", place(error))
+        return str(render.note_message(BROKEN)["content"])
+    session.heats[specialist] = found
+    words = f"{found.words()}. It tells what this model rests on, not where a disease is."
+    return str(render.note_message(words)["content"])
+
+
+def thumbnails(session: Session) -> dict[str, str]:
+    """Return small pictures of the similar cases at hand, as data URLs by their ids; none where no data are at hand."""
+    gathered = [step for step in render.only_steps(session.steps) if isinstance(step, Evidence)]
+    evidence = session.answer.evidence if session.answer else gathered[-1] if gathered else Evidence()
+    seen = {case.id: thumbnail(case.id) for case in evidence.rad}
+    return {known: viewer.png_url(picture) for known, picture in seen.items() if picture is not None}
 
 
 def stop(session: Session) -> None:

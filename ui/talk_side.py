@@ -20,6 +20,8 @@ QUESTIONS = (
 )
 THINKING = '<p class="cs-note" role="status">Asking again, this takes about as long as the answer did.</p>'
 
+LOOKING = '<p class="cs-note" role="status">Covering the image piece by piece, this takes some seconds.</p>'
+
 
 def build() -> TalkParts:
     """Lay the side out, empty."""
@@ -47,8 +49,8 @@ def build() -> TalkParts:
             elem_id="question",
         )
         options = gr.Textbox(
-            label="Answers to choose from (optional)",
-            placeholder="benign, malignant, normal",
+            label="Answers to choose from",
+            placeholder="optional: benign, malignant",
             lines=1,
             max_lines=2,
             scale=2,
@@ -70,7 +72,8 @@ def shown(parts: TalkParts, state: Session) -> dict[Any, Any]:
 
 
 def _panel(state: Session) -> str:
-    return panel.panel(state.steps, state.answer, regions=bool(state.regions or state.asked))
+    return panel.panel(state.steps, state.answer, regions=bool(state.regions or state.asked),
+                       pictures=session.thumbnails(state))
 
 
 def wire(
@@ -90,13 +93,19 @@ def wire(
         return {parts.state: state, talk.question: "", **everything(state), **_busy(talk, False)}
 
     def again(state: Session | None, model: str, event: gr.EventData) -> Iterator[dict[Any, Any]]:
-        said = dict(event._data or {})
-        changes = Changes(tuple(filter(None, [said.get("without")])), bool(said.get("moved")))
+        said, state = dict(event._data or {}), state or Session()
+        if "where" in said:
+            yield {talk.whatif: LOOKING}
+            told = session.where(consultants[model], state, str(said["where"]))
+            yield {parts.state: state, talk.whatif: told, **image_side.looked_at(parts.image, state)}
+            return
+        changes = Changes(tuple(map(str, said.get("without") or ())), bool(said.get("moved")))
         yield {talk.whatif: THINKING}
-        yield {talk.whatif: session.again(consultants[model], state or Session(), changes)}
+        yield {talk.whatif: session.again(consultants[model], state, changes)}
 
     talk.stop.click(stop, [parts.state], [parts.state, talk.chat, talk.send, talk.stop], cancels=running, **QUIET)
-    talk.panel.select(again, [parts.state, parts.settings.model], [talk.whatif], **QUIET)
+    seen = [parts.state, talk.whatif, parts.image.viewer, parts.image.caption, parts.image.regions]
+    talk.panel.select(again, [parts.state, parts.settings.model], seen, **QUIET)
     talk.chat.example_select(_example, None, [talk.question], **QUIET)
     cleared = [parts.state, talk.question, *parts.all_shown, talk.send, talk.stop]
     talk.clear.click(clear, [parts.state], cleared, cancels=running, **QUIET)

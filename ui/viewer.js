@@ -1,6 +1,6 @@
 /* The viewer's hands: zoom, pan, draw, toggle, light up. It knows no answer; what was drawn is told to the page's
    program as `select` events. Runs once a page, over whatever slice the program renders. */
-const seen = { key: null, view: null, tool: "pan", hidden: new Set(), lit: [] };
+const seen = { key: null, view: null, tool: "pan", hidden: new Set(), lit: [], cut: 50 };
 const find = (what) => element.querySelector(what);
 const svg = () => find(".cs-stage svg");
 const number = (name) => Number(svg().dataset[name]);
@@ -19,6 +19,7 @@ function apply() {
     layer.style.display = seen.hidden.has(layer.dataset.layer) ? "none" : "";
     layer.classList.toggle("cs-lit", seen.lit.includes(layer.dataset.layer));
   }
+  compare();
   const boxes = [...element.querySelectorAll("[data-toggle]")];
   for (const box of boxes) box.checked = !seen.hidden.has(box.dataset.toggle);
   const all = boxes.find((box) => box.dataset.toggle === "all");
@@ -30,6 +31,15 @@ function apply() {
   find(".cs-stage").dataset.tool = tool;
   find(".cs-plane").style.setProperty("--unit", v.w / drawing.clientWidth);
   scale();
+}
+
+function compare() {                          // left of the edge lies the image as it was, right of it the enhanced one
+  const slider = find("[data-compare]"), x = number("width") * seen.cut / 100;
+  if (!slider) return;
+  slider.value = seen.cut;
+  for (const rect of element.querySelectorAll(".cs-cut")) rect.setAttribute("x", x);
+  for (const edge of element.querySelectorAll(".cs-edge"))
+    for (const end of ["x1", "x2"]) edge.setAttribute(end, x);
 }
 
 function scale() {
@@ -150,6 +160,11 @@ element.addEventListener("click", (event) => {
 });
 element.addEventListener("dblclick", (event) => { if (event.target.closest(".cs-stage")) act.fit(); });
 
+element.addEventListener("input", (event) => {
+  if (!("compare" in event.target.dataset)) return;
+  seen.cut = Number(event.target.value);
+  compare();
+});
 element.addEventListener("change", (event) => {
   const id = event.target.dataset.toggle;
   if (!id) return;
@@ -204,7 +219,7 @@ document.addEventListener("click", (event) => {
 new ResizeObserver(() => { if (svg()) apply(); }).observe(element);
 
 /* What is rendered anew loses the focus: it is given back to the same tool, region or image. */
-const names = (from) => ["tool", "region", "toggle"].filter((name) => from.dataset[name] && !from.matches(".cs-stage"))
+const names = (from) => ["tool", "region", "toggle", "compare"].filter((name) => name in from.dataset && !from.matches(".cs-stage"))
   .map((name) => `[data-${name}="${CSS.escape(from.dataset[name])}"]`)[0] ?? (from.matches(".cs-stage") ? ".cs-stage" : null);
 let focused = null;
 document.addEventListener("focusin", (event) => { focused = element.contains(event.target) ? names(event.target) : null; });

@@ -51,7 +51,7 @@ def viewer(
     asks = asks and view.is_key(study)
     marks = "".join(map(_region, range(1, len(regions) + 1), regions)) if asks else ""
     body = (
-        f'<image class="cs-pixels" href="{_png(_small(picture))}" width="{width}" height="{height}" '
+        f'<image class="cs-pixels" href="{png_url(_small(picture))}" width="{width}" height="{height}" '
         f'preserveAspectRatio="none"/>{"".join(_drawn(layer, width, height) for layer in found)}{marks}'
     )
     scale = f' data-mm="{spacing[1]:.6g}"' if spacing else ""
@@ -64,7 +64,7 @@ def viewer(
         f'data-asks="{int(asks)}"{scale} viewBox="0 0 {width} {height * aspect:.6g}" role="group" '
         f'aria-label="{escaped(_told(study, view, found))}">'
         f'<g class="cs-plane" transform="scale(1 {aspect:.6g})">{body}<rect class="cs-new" hidden/></g></svg>'
-        f'<div class="cs-scale" hidden><span></span></div></div>{_legend(found)}</div>'
+        f'<div class="cs-scale" hidden><span></span></div></div>{_comparison(found)}{_legend(found)}</div>'
     )
 
 
@@ -95,7 +95,8 @@ def _small(picture: np.ndarray) -> Image.Image:
     return image.convert("L") if (picture == picture[..., :1]).all() else image
 
 
-def _png(image: Image.Image) -> str:
+def png_url(image: Image.Image) -> str:
+    """Return a picture as a data URL."""
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
@@ -103,14 +104,32 @@ def _png(image: Image.Image) -> str:
 
 def _drawn(layer: Layer, width: int, height: int) -> str:
     inside = ""
-    if layer.mask is not None:
-        inside = f'<image href="{_png(_tinted(layer))}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+    if layer.picture is not None:
+        inside = _compared(layer, width, height) if layer.compared else _laid(layer.picture, width, height)
+    elif layer.mask is not None:
+        inside = _laid(_tinted(layer), width, height)
     for box in layer.boxes:
         x1, y1, x2, y2 = box.xyxy
         inside += f'<rect x="{x1:.6g}" y="{y1:.6g}" width="{x2 - x1:.6g}" height="{y2 - y1:.6g}"/>'
     return (
         f'<g class="cs-layer" data-layer="{layer.id}" style="--layer:{layer.color}">'
         f"<title>{escaped(layer.name)}</title>{inside}</g>"
+    )
+
+
+def _laid(picture: Image.Image, width: int, height: int, more: str = "") -> str:
+    """Return a picture laid over the whole slice."""
+    return f'<image href="{png_url(picture)}" width="{width}" height="{height}" preserveAspectRatio="none"{more}/>'
+
+
+def _compared(layer: Layer, width: int, height: int) -> str:
+    """Return an enhanced image that is seen right of an edge; the page moves the edge."""
+    assert layer.picture is not None
+    edge, cut = f"{width / 2:.6g}", f"cut-{layer.id}"
+    return (
+        f'<clipPath id="{cut}"><rect class="cs-cut" x="{edge}" width="{width}" height="{height}"/></clipPath>'
+        + _laid(layer.picture, width, height, f' clip-path="url(#{cut})"')
+        + f'<line class="cs-edge" x1="{edge}" x2="{edge}" y2="{height}"/>'
     )
 
 
@@ -152,12 +171,30 @@ def _tools(asks: bool, regions: int) -> str:
     return f'<div class="cs-tools" role="toolbar" aria-label="Tools of the image">{made}</div>'
 
 
+def _comparison(found: Sequence[Layer]) -> str:
+    """Return the slider between what the image was and what it is, enhanced."""
+    if not any(layer.compared for layer in found):
+        return ""
+    return (
+        '<label class="cs-compare"><span>Before</span><input type="range" min="0" max="100" value="50" data-compare '
+        'aria-label="Where the image as it was ends and the enhanced one begins, in per cent of the width">'
+        '<span>After</span></label>'
+    )
+
+
+def _swatch(layer: Layer) -> str:
+    if layer.picture is None or layer.compared:
+        return f'<span class="cs-swatch" style="background:{layer.color}"></span>'
+    note = f' title="{escaped(layer.note)}"' if layer.note else ""
+    return f'<span class="cs-ramp"{note}>none<span style="background:{layer.color}"></span>most</span>'
+
+
 def _legend(found: Sequence[Layer]) -> str:
     if not found:
         return ""
     rows = "".join(
         f'<label class="cs-entry" data-layers="{layer.id}"><input type="checkbox" checked data-toggle="{layer.id}">'
-        f'<span class="cs-swatch" style="background:{layer.color}"></span>{escaped(layer.name)}</label>'
+        f'{_swatch(layer)}{escaped(layer.name)}</label>'
         for layer in found
     )
     every = '<label class="cs-entry cs-all"><input type="checkbox" checked data-toggle="all">All</label>'

@@ -13,13 +13,13 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from assistant.errors import ConsiliumError
+from assistant.errors import ConsiliumError, place
 from assistant.export.dossier import gather
 from assistant.export.formats import FORMATS, exported, file_name
 from assistant.records import Feedback, Records, Verdict
 from ui import kept, memory
 from ui.parts import QUIET, Parts
-from ui.session import BROKEN, Session
+from ui.session import BROKEN, LISTED, Session
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Sidebar:
     new: gr.Button
     find: gr.Textbox
     listed: gr.Radio
+    more: gr.Button
     title: gr.Textbox
     rename: gr.Button
     delete: gr.Button
@@ -81,6 +82,7 @@ def build_sidebar() -> Sidebar:
     new = gr.Button("New conversation", variant="primary", size="sm", elem_id="new")
     find = gr.Textbox(label="Search", placeholder="Words of a question or answer", max_lines=1, elem_id="find")
     listed = gr.Radio([], label="Yours, newest first", elem_id="listed", interactive=True)
+    more = gr.Button("Show older ones", size="sm", visible=False, elem_id="more")
     title = gr.Textbox(label="Title", max_lines=1, max_length=80, elem_id="title")
     with gr.Row():
         rename = gr.Button("Rename", size="sm", min_width=90, elem_id="rename")
@@ -88,7 +90,7 @@ def build_sidebar() -> Sidebar:
     with gr.Row(visible=False, elem_id="sure") as sure:
         really = gr.Button("Delete for good", variant="stop", size="sm", min_width=130, elem_id="really")
         keep = gr.Button("Keep", size="sm", min_width=70, elem_id="keep")
-    return Sidebar(new, find, listed, title, rename, delete, sure, really, keep, gr.HTML(elem_id="sidebar-told"))
+    return Sidebar(new, find, listed, more, title, rename, delete, sure, really, keep, gr.HTML(elem_id="sidebar-told"))
 
 
 def build_below() -> Below:
@@ -106,7 +108,7 @@ def build_below() -> Below:
         with gr.Row(equal_height=True):
             choices = [(form.words, name) for name, form in FORMATS.items()]
             form = gr.Dropdown(choices, value="pdf", label="Export the conversation", filterable=False, scale=3,
-                               min_width=200, elem_id="form")
+                               min_width=230, elem_id="form")
             export = gr.Button("Export", size="md", scale=1, min_width=100, elem_id="export")
         save = gr.DownloadButton("Save", size="sm", visible=False, elem_id="save")
         told = gr.HTML(elem_id="export-told")
@@ -152,11 +154,14 @@ class _Wired:
         """Show the list, and what can be done with the session's answer."""
         side, below, answer = self.work.sidebar, self.work.below, session.answer
         listed = [one for one in self.records.owned(session.owner, words) if one.turns]
+        shown = listed[: session.listed]
         present = next((one for one in listed if one.id == session.conversation), None)
         said = memory.said_before(self.records, session)
         options = list(answer.options) if answer else []
         return {
-            side.listed: gr.Radio([(memory.label(one), one.id) for one in listed], value=present and present.id),
+            side.listed: gr.Radio([(memory.label(one), one.id) for one in shown],
+                                  value=present.id if present in shown else None),
+            side.more: gr.Button(f"Show older ones ({len(listed) - len(shown)})", visible=len(listed) > len(shown)),
             side.title: gr.Textbox(value=present.title if present else "", interactive=present is not None),
             side.rename: gr.Button(interactive=present is not None),
             side.delete: gr.Button(interactive=present is not None),
@@ -172,8 +177,8 @@ class _Wired:
     def surroundings(self) -> list[Any]:
         """What `around` changes."""
         side, below = self.work.sidebar, self.work.below
-        return [side.listed, side.title, side.rename, side.delete, side.sure, side.told, below.box, below.objection,
-                below.label, below.reason, below.said, below.save, below.told, below.values]
+        return [side.listed, side.more, side.title, side.rename, side.delete, side.sure, side.told, below.box,
+                below.objection, below.label, below.reason, below.said, below.save, below.told, below.values]
 
     # 2) conversations
 
@@ -185,6 +190,7 @@ class _Wired:
         self.parts.answered.change(self._answered, [state, browser, side.find], [browser, *self.surroundings], **QUIET)
         side.find.change(lambda session, words: self.around(session or Session(), words), [state, side.find],
                          self.surroundings, trigger_mode="always_last", **QUIET)
+        side.more.click(self._older, [state, side.find], [state, *self.surroundings], **QUIET)
         side.listed.input(self._open, [side.listed, state, browser, side.find], all_shown, cancels=self.running,
                           **QUIET)
         side.new.click(self._new, [state, browser, side.find], all_shown, cancels=self.running, **QUIET)
@@ -214,12 +220,17 @@ class _Wired:
         session = session or Session()
         return {self.browser: {**(browser or {}), "conversation": session.conversation}, **self.around(session, words)}
 
+    def _older(self, session: Session | None, words: str) -> Changes:
+        session = session or Session()
+        session.listed += LISTED
+        return {self.parts.state: session, **self.around(session, words)}
+
     def _open(self, conversation: str | None, session: Session | None, browser: Any, words: str) -> Changes:
         before = session or Session()
         opened = self._recalled(before.owner, conversation or "")
         if opened is None:
             return self.around(before, words)
-        opened.headers = before.headers
+        opened.headers, opened.listed = before.headers, before.listed
         return {self.browser: {**(browser or {}), "conversation": conversation}, **self.opened(opened, words)}
 
     def _new(self, session: Session | None, browser: Any, words: str) -> Changes:
@@ -283,8 +294,8 @@ class _Wired:
             data = exported(dossier, form, session.headers)
         except ConsiliumError as error:
             return {below.save: gr.DownloadButton(value=None, visible=False), below.told: kept.problem(error)}
-        except Exception:
-            log.exception("a conversation could not be exported")
+        except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
+            log.error("a conversation could not be exported: %s", place(error))
             return {below.save: gr.DownloadButton(value=None, visible=False), below.told: kept.note(BROKEN)}
         name = file_name(dossier, form)
         path = save_bytes_to_cache(data, name, below.save.GRADIO_CACHE)

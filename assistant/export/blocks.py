@@ -8,7 +8,7 @@ from typing import Literal
 
 from PIL import Image
 
-from assistant.export.dossier import Dossier, Entry
+from assistant.export.dossier import Dossier, Entry, region_words
 from assistant.steps import Evidence
 from specialists.core.findings import Classification, Refusal, percent
 
@@ -67,6 +67,9 @@ def _entry(number: int, entry: Entry) -> Iterator[Block]:
     yield Paragraph(entry.question, "question")
     if entry.options:
         yield Paragraph(f"Answers to choose from: {', '.join(entry.options)}", "small")
+    for number, box in enumerate(entry.regions, start=1):
+        words = region_words(number, box, entry.study)
+        yield Paragraph(f"{words} (pixels from the left and the top), drawn by the reader", "small")
     picture = entry.picture()
     if picture is not None:
         yield Picture(picture, _about(entry))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 
 import highdicom as hd
@@ -151,6 +152,8 @@ def _groups(entry: Entry, source: Dataset) -> Iterator[Group]:
             measurements=[_probability(opinion.probabilities[opinion.label])])
     for box in answer.boxes:
         yield _region(box, entry, source)
+    for number, box in enumerate(entry.regions, start=1):
+        yield _region(replace(box, label=f"region {number}, drawn by the reader"), entry, source)
 
 
 def _region(box: Box, entry: Entry, source: Dataset) -> Group:

@@ -5,19 +5,21 @@ It writes no format. Header values of files are never in the store, so that none
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from assistant.errors import RecordsError
 from assistant.records import Feedback, Records
 from assistant.remembered import answer_of
 from assistant.steps import Answer
-from specialists.core.findings import draw_boxes
+from specialists.core.findings import Box, draw_boxes
 from specialists.core.study import Study
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Entry:
     study: Study | None = None
     """The first image, where it is still kept: findings are about it."""
     said: tuple[Feedback, ...] = ()
+    regions: tuple[Box, ...] = ()
+    """What the reader drew on the first image to ask about; the first is "region 1"."""
 
     def picture(self) -> Image.Image | None:
         """Return the judged frame with what was found drawn on it, None without the image."""
@@ -45,7 +49,8 @@ class Entry:
         for masks in self.answer.masks:
             if all(mask.shape == drawn.size[::-1] for mask in masks.masks.values()):
                 drawn = masks.overlay(drawn)
-        return draw_boxes(drawn, self.answer.boxes)
+        drawn = draw_boxes(drawn, self.answer.boxes)
+        return outlined(drawn, self.regions)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,40 @@ def entry_of(records: Records, trace_id: str, owner: str | None = None) -> Entry
     return Entry(
         question=asked["text"], answer=answer_of(trace, study), options=tuple(asked.get("options") or ()),
         time=trace.get("time", ""), model=_model(trace), images=tuple(trace.get("images") or ()), study=study,
-        said=tuple(records.said(trace_id, owner)))
+        said=tuple(records.said(trace_id, owner)), regions=asked_about(trace))
+
+
+def asked_about(trace: Mapping[str, Any]) -> tuple[Box, ...]:
+    """Return the regions that a traced question was about."""
+    return tuple(Box(one["label"], tuple(one["xyxy"])) for one in trace["question"].get("regions") or ())
+
+
+def region_words(number: int, box: Box, study: Study | None) -> str:
+    """Return a region in words: its size, in mm where the spacing is known, and its place in pixels."""
+    x1, y1, x2, y2 = box.xyxy
+    if box.label == "point":
+        return f"Region {number}: around the point {(x1 + x2) / 2:.0f}, {(y1 + y2) / 2:.0f}"
+    size = f"{x2 - x1:.0f} × {y2 - y1:.0f} pixels"
+    if study is not None and study.spacing_mm:
+        across, down = (x2 - x1) * study.spacing_mm[2], (y2 - y1) * study.spacing_mm[1]
+        size = f"{across:.3g} × {down:.3g} mm"
+    return f"Region {number}: {size} at {x1:.0f}, {y1:.0f}"
+
+
+def outlined(picture: Image.Image, regions: Sequence[Box]) -> Image.Image:
+    """Return the picture with the reader's regions in white on black, each with its number."""
+    drawn = picture.copy()
+    pen = ImageDraw.Draw(drawn)
+    thin = max(1, round(min(drawn.size) / 250))
+    for number, box in enumerate(regions, 1):
+        left, top, right, bottom = box.xyxy
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        pen.rectangle((left, top, right - 1, bottom - 1), outline=BLACK, width=3 * thin)
+        inner = (left + thin, top + thin, right - 1 - thin, bottom - 1 - thin)
+        if inner[0] < inner[2] and inner[1] < inner[3]:
+            pen.rectangle(inner, outline=WHITE, width=thin)
+        pen.text((left + 4 * thin, top + 3 * thin), str(number), fill=WHITE, stroke_width=thin, stroke_fill=BLACK)
+    return drawn
 
 
 def first_study(records: Records, trace: Mapping[str, Any]) -> Study | None:

@@ -10,6 +10,7 @@ import base64
 import io
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,7 +75,9 @@ def _answer(entry: Entry, device: Resource, members: list[Resource]) -> Resource
     return _named({
         **_observation(entry, device), "code": {"text": entry.question}, **value,
         "note": [{"text": note} for note in notes], "hasMember": [_reference(one) for one in members],
-        "component": [*sure, *_probabilities(answer.options), *map(_place, answer.boxes)],
+        "component": [*sure, *_probabilities(answer.options), *map(_place, answer.boxes),
+                      *(_place(replace(box, label=f"region {number}, drawn by the reader"))
+                        for number, box in enumerate(entry.regions, 1))],
     }, answer.trace_id, "answer")
 
 

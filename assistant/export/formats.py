@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -60,7 +61,9 @@ def exported(dossier: Dossier, form: str, headers: Headers | None = None) -> byt
     """
     if form not in FORMATS:
         raise BadQuestion(f"Got the form {form!r}; wanted one of {', '.join(FORMATS)}.")
-    return FORMATS[form].make(dossier, headers or {})
+    with warnings.catch_warnings():  # those of libraries quote header values
+        warnings.simplefilter("ignore")
+        return FORMATS[form].make(dossier, headers or {})
 
 
 def file_name(dossier: Dossier, form: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ OPAQUE = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN", "SQ"})
 """Kinds of value that no person reads."""
 CHARACTERS = 120
 ROWS = 200
+UNREADABLE = "(damaged)"
+"""Stands for a value that cannot be read."""
 
 
 def read_header(source: str | os.PathLike | bytes) -> Dataset | None:
@@ -28,7 +31,9 @@ def read_header(source: str | os.PathLike | bytes) -> Dataset | None:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         if data[128:132] != b"DICM":
             return None
-        return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
+        with warnings.catch_warnings():  # they would print values
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
     except DAMAGE:
         return None
 
@@ -39,9 +44,17 @@ def rows(header: Dataset) -> list[tuple[str, str, str]]:
 
 
 def _rows(header: Dataset) -> Iterator[tuple[str, str, str]]:
-    for element in header:
+    for tag in sorted(header.keys()):
+        try:
+            with warnings.catch_warnings():  # they would print the value
+                warnings.simplefilter("ignore")
+                element = header[tag]
+                value = _value(element)
+        except DAMAGE:
+            yield str(tag), "", UNREADABLE
+            continue
         if element.VR not in OPAQUE and not element.tag.is_private:
-            yield str(element.tag), element.name, _value(element)
+            yield str(element.tag), element.name, value
 
 
 def _value(element: DataElement) -> str:

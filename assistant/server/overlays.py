@@ -9,7 +9,7 @@ from PIL import Image
 
 from assistant.steps import Answer
 from assistant.template import SHOWN_SIDE, shown
-from specialists.core.findings import Box, Boxes, Instances, Masks, Volumes, draw_boxes
+from specialists.core.findings import Boxes, Enhanced, HeatMap, Instances, Masks, Volumes, draw_boxes
 from specialists.core.study import Study
 
 QUALITY = 80
@@ -22,15 +22,17 @@ def markdown(answer: Answer, study: Study) -> str:
     for finding in answer.findings:
         if isinstance(finding, Volumes) and finding.frame is not None:
             drawn.append((finding.specialist, finding.overlay(study.image(finding.frame))))
-        elif isinstance(finding, Masks | Instances | Boxes) and _boxes(finding):
+        elif isinstance(finding, HeatMap | Enhanced | Masks | Instances | Boxes) and _seen(finding):
             drawn.append((finding.specialist, finding.overlay(study.image())))
     if answer.boxes and not drawn:
         drawn.append(("the generalist", draw_boxes(study.image(), answer.boxes)))
     return "".join(f"\n\n![Found by {name}]({_url(picture)})" for name, picture in drawn)
 
 
-def _boxes(finding: Masks | Instances | Boxes) -> tuple[Box, ...]:
-    return finding.boxes if isinstance(finding, Boxes) else finding.boxes()
+def _seen(finding: HeatMap | Enhanced | Masks | Instances | Boxes) -> bool:
+    if isinstance(finding, HeatMap | Enhanced):
+        return True
+    return bool(finding.boxes if isinstance(finding, Boxes) else finding.boxes())
 
 
 def _url(picture: Image.Image) -> str:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from specialists.core import rle
+from specialists.core.pictures import Enhanced, HeatMap
 
 COLORS = ((230, 75, 53), (77, 187, 213), (0, 160, 135), (243, 155, 127), (132, 145, 180), (126, 97, 72))
 TOLD = 6
@@ -399,7 +400,7 @@ class Refusal:
         return image.convert("RGB")
 
 
-Finding = Classification | Masks | Instances | Volumes | Boxes | Score | Text | Refusal
+Finding = Classification | Masks | Instances | Volumes | Boxes | Score | Text | HeatMap | Enhanced | Refusal
 
 
 def percent(value: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import logging
 import os
 import struct
 import warnings
@@ -41,6 +42,7 @@ from specialists.core.errors import (
     UnsupportedFormat,
 )
 
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its warnings quote header values
 READ = "PNG, JPEG, TIFF, WebP, DICOM (.dcm) or NIfTI (.nii, .nii.gz)"
 DAMAGE = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
           RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error, InvalidDicomError,

@@ -34,7 +34,7 @@ from assistant.steps import (
     ToolCall,
     Triaged,
 )
-from specialists.core.findings import Box, Classification, Masks
+from specialists.core.findings import Box, Classification, HeatMap, Masks
 from specialists.core.study import Study, read_study
 from ui import app
 
@@ -180,6 +180,12 @@ class Assistant:
         yield Question("again", (study,), without=frozenset(without), regions=tuple(regions or ()))
         other = {"label": "benign", "confidence": 0.51, "options": {"malignant": 0.4, "benign": 0.51, "normal": 0.09}}
         yield answer(study, trace_id="t-again", **other)
+
+    def heat_map(self, trace_id: str, specialist: str) -> HeatMap:
+        """Tell that all hangs on the middle."""
+        values = np.zeros((10, 10), dtype=np.float32)
+        values[4:6, 4:6], values[5, 5] = 0.5, 1.0
+        return HeatMap(specialist, "malignant", values, "covering the brightest place takes 31 points from malignant")
 
 
 def main() -> None:

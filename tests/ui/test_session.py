@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import struct
+import warnings
+from contextlib import suppress
 
+import pydicom
+import pytest
+from PIL import Image
+
+from assistant.errors import BadQuestion, ConsiliumError
+from assistant.export.dossier import Dossier, Entry
+from assistant.export.formats import exported
+from specialists.core.findings import HeatMap
 from specialists.core.study import read_study
+from tests.assistant.export.test_export import SECRET, dicom_file
 from tests.ui import double
-from ui import phantoms, session
+from ui import kept, panel, phantoms, session
 from ui.session import Choices, Session
 
 
@@ -76,7 +87,86 @@ def test_an_inner_error_tells_nothing_of_the_inside(caplog):
     asked(double.Assistant(), state, "break")
     assert "an inner detail" not in str(state.history)
     assert "Something went wrong" in state.history[-1]["content"]
-    assert "an inner detail" in caplog.text
+    assert "an inner detail" not in caplog.text, "a message may quote a header"
+    assert "RuntimeError at" in caplog.text
+    assert "double.py" in caplog.text
+
+
+@pytest.mark.parametrize("reads", ["read_study", "read_header"])
+def test_what_fails_unexpectedly_in_a_file_leaves_no_header_value_anywhere(tmp_path, monkeypatch, caplog, capfd, reads):
+    def broken(source):
+        dataset = pydicom.dcmread(source, force=True)
+        raise RuntimeError(f"cannot decode {dataset.PatientName}")
+
+    file = tmp_path / "scan.dcm"
+    file.write_bytes(dicom_file())
+    monkeypatch.setattr(session, reads, broken)
+    state = Session()
+    assert not session.take(state, [str(file)])
+    assert "Something went wrong" in state.history[-1]["content"]
+    assert "RuntimeError at" in caplog.text
+    told = capfd.readouterr()
+    assert SECRET not in caplog.text + str(state.history) + told.out + told.err
+
+
+@pytest.mark.parametrize(("group", "element", "kind"), [
+    (0x0028, 0x0010, b"US"), (0x0020, 0x0013, b"IS"), (0x0008, 0x0018, b"UI"), (0x0028, 0x0030, b"DS"),
+    (0x0008, 0x0060, b"CS"), (0x0028, 0x1050, b"DS"), (0x0020, 0x000D, b"UI")])
+def test_a_name_where_a_number_belongs_is_neither_logged_nor_printed(tmp_path, caplog, capfd, group, element, kind):
+    comment = struct.pack("<HH", 0x0010, 0x4000) + b"LT" + struct.pack("<H", len(SECRET)) + SECRET.encode()
+    whole = dicom_file(PatientComments=SECRET)
+    assert comment in whole
+    file = tmp_path / "scan.dcm"
+    file.write_bytes(whole.replace(comment, struct.pack("<HH", group, element) + kind + comment[6:]))
+    caplog.clear()
+    capfd.readouterr()
+    state = Session()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        session.take(state, [str(file)])
+        asked(double.Assistant(), state)
+        for header in state.headers.values():
+            kept.header(header)
+            with suppress(ConsiliumError):
+                exported(Dossier("c", "t", (Entry("q", state.answer, images=({"sha256": state.study.sha256},),
+                                                  study=state.study),)), "sr", state.headers)
+    told = capfd.readouterr()
+    assert SECRET not in caplog.text + str(state.history) + told.out + told.err
+    assert not [one for one in warned if SECRET in str(one.message)]
+
+
+def test_where_an_opinion_hangs_is_laid_over_the_image_until_the_next_question():
+    state = loaded()
+    assert session.where(double.Assistant(), state, "breast_ultrasound_hybrid") == ""
+    asked(double.Assistant(), state)
+    told = session.where(double.Assistant(), state, "breast_ultrasound_hybrid")
+    assert "not where a disease is" in told
+    assert state.overlaid is not None
+    assert any(isinstance(f, HeatMap) for f in state.overlaid.findings)
+    asked(double.Assistant(), state)
+    assert state.overlaid is state.answer
+
+
+def test_an_opinion_that_cannot_be_looked_into_is_explained():
+    class Silent(double.Assistant):
+        def heat_map(self, trace_id, specialist):
+            raise BadQuestion("gave no opinion")
+
+    state = loaded()
+    asked(Silent(), state)
+    assert "gave no opinion" in session.where(Silent(), state, "knee_grade")
+    assert not state.heats
+
+
+def test_similar_cases_at_hand_have_thumbnails(monkeypatch):
+    state = loaded()
+    asked(double.Assistant(), state)
+    assert session.thumbnails(state) == {}
+    monkeypatch.setattr(session, "thumbnail", lambda case: Image.new("L", (9, 9)) if case == "case-1" else None)
+    shown = session.thumbnails(state)
+    assert list(shown) == ["case-1"]
+    assert panel.panel(state.steps, state.answer, pictures=shown).count("<img src=") == 1
+    assert "<img" not in panel.panel(state.steps, state.answer)
 
 
 def test_a_bad_image_is_explained_and_changes_nothing(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from specialists.core.findings import Box, Masks
+from specialists.core.findings import Box, Enhanced, HeatMap, Masks
 from specialists.core.study import read_study
 from tests.ui import double
 from ui import phantoms, planes, render, viewer
@@ -137,3 +137,38 @@ def test_regions_are_told_in_millimetres_where_they_can_be(head):
     assert "around the point 50, 60" in told
     assert "slice 1" in told
     assert render.regions_line(plain, [], drawable=True) == ""
+
+
+def pictured():
+    """Return a study, and an answer with a heat map and an enhanced image by a specialist of one's own."""
+    study = read_study(np.full((64, 128, 3), 0.5, dtype=np.float32))
+    values = np.zeros((4, 8), dtype=np.float32)
+    values[1, 2] = 1.0
+    heat = HeatMap("own_net", "nodule", values, "covering it takes 20 points")
+    after = Enhanced("own_net", "denoised", np.full((64, 128), 90, dtype=np.uint8))
+    return study, double.answer(study, findings=(heat, after), masks=(), boxes=())
+
+
+def test_a_heat_map_lies_over_the_image_with_its_own_toggle_and_scale():
+    study, answer = pictured()
+    page = viewer.viewer(study, View(), answer)
+    assert page.index('data-layer="after-own_net"') < page.index('data-layer="heat-own_net-nodule"')
+    assert 'data-toggle="heat-own_net-nodule"' in page
+    assert "own net: heat map of nodule" in page
+    assert 'title="covering it takes 20 points"' in page
+    assert "linear-gradient(90deg, rgb(0, 0, 4)" in page
+
+
+def test_an_enhanced_image_is_compared_with_what_it_was():
+    study, answer = pictured()
+    page = viewer.viewer(study, View(), answer)
+    assert 'clip-path="url(#cut-after-own_net)"' in page
+    assert page.count("data-compare") == 1
+    assert "data-compare" not in viewer.viewer(study, View(), double.answer(study))
+
+
+def test_pictures_of_a_volume_belong_to_the_slice_that_was_judged():
+    study = read_study(phantoms.volume())
+    _, answer = pictured()
+    assert "data-layer" in viewer.viewer(study, View(), answer)
+    assert "data-layer" not in viewer.viewer(study, View(index=1), answer)

@@ -8,7 +8,7 @@ import gradio as gr
 import httpx
 import pytest
 
-from assistant.records import Records
+from assistant.records import Records, Turn
 from tests.assistant.export.test_export import SECRET, dicom_file
 from tests.ui import double
 from ui import app, session, work
@@ -135,3 +135,22 @@ def test_a_key_lets_nobody_in_without_it(records):
     finally:
         window.close(verbose=False)
     assert isinstance(window, gr.Blocks)
+
+
+def test_a_long_list_is_shown_page_by_page(wired, records):
+    state = Session(owner="me")
+    for number in range(session.LISTED + 3):
+        identifier = records.open_conversation("me")
+        records.add_turn(identifier, Turn(f"Question {number}", "answer", "none", ()))
+    side = wired.work.sidebar
+    first = wired.around(state)
+    assert len(choices(first[side.listed])) == session.LISTED
+    assert visible(first[side.more])
+    more = wired._older(state, "")
+    assert len(choices(more[side.listed])) == session.LISTED + 3
+    assert not visible(more[side.more])
+    assert len(choices(wired.around(Session(owner="me"), "Question 2")[side.listed])) == 10
+
+
+def choices(update: Any) -> list[Any]:
+    return update["choices"] if isinstance(update, dict) else update.choices

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from assistant.errors import BadQuestion, CannotExport, ConversationNotFound, RecordsError, TraceNotFound
 from assistant.export import command, dicom
-from assistant.export.dossier import Dossier, Entry, gather
+from assistant.export.dossier import Dossier, Entry, entry_of, gather
 from assistant.export.fhir import bundle
 from assistant.export.formats import FORMATS, exported, file_name
 from assistant.export.headers import CHARACTERS, read_header, rows
@@ -104,6 +104,32 @@ def test_a_dossier_is_its_owners(tmp_path):
         gather(records, conversation, "you")
     with pytest.raises(RecordsError, match="Nothing was asked"):
         gather(records, records.open_conversation("me"))
+
+
+def test_regions_that_the_reader_drew_are_told_and_drawn():
+    box, point = Box("box", (2, 3, 22, 13)), Box("point", (10, 8, 12, 10))
+    about = replace(entry(dicom_file()), regions=(box, point))
+    plain_one = entry(dicom_file()).picture()
+    assert np.any(np.asarray(about.picture()) != np.asarray(plain_one))
+    whole = Dossier("c", "t", (about,))
+    words = exported(whole, "markdown").decode()
+    assert "Region 1: 20 × 10 pixels at 2, 3" in words
+    assert "Region 2: around the point 11, 9" in words
+    observation = next(one["resource"] for one in bundle(whole)["entry"] if one["resource"].get("component"))
+    assert "2.0, 3.0, 22.0, 13.0" in [part.get("valueString") for part in observation["component"]]
+    header = read_header(dicom_file())
+    assert header is not None
+    report = pydicom.dcmread(io.BytesIO(dicom.report([about], header)))
+    assert "region 1, drawn by the reader" in str(report)
+
+
+def test_regions_come_out_of_the_trace(tmp_path):
+    records = Records(tmp_path)
+    study = read_study(dicom_file())
+    key = records.keep(study)
+    trace = records.append({"question": {"text": "?", "options": None, "regions": [Box("box", (1, 2, 3, 4)).json()]},
+                            "images": [{"key": key}], "tools": [], "answer": answer(study).json()})
+    assert entry_of(records, trace).regions == (Box("box", (1, 2, 3, 4)),)
 
 
 def test_the_picture_shows_what_was_found(dossier):
