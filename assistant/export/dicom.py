@@ -138,13 +138,12 @@ def _segment(number: int, who: str, label: str) -> hd.seg.SegmentDescription:
 
 def _groups(entry: Entry, source: Dataset) -> Iterator[Group]:
     answer = entry.answer
-    if answer.label is not None:
-        share = [] if answer.confidence is None else [_probability(answer.confidence)]
-        advice = [sr.QualitativeEvaluation(_code("advice"), _code("refer to a human reader"))] if answer.refer else []
-        yield sr.MeasurementsAndQualitativeEvaluations(
-            _tracked("answer"), finding_type=_code(answer.kind), algorithm_id=_algorithm(entry.model),
-            measurements=share,
-            qualitative_evaluations=[sr.QualitativeEvaluation(_code("answer"), _code(answer.label)), *advice])
+    share = [] if answer.confidence is None else [_probability(answer.confidence)]
+    advice = [sr.QualitativeEvaluation(_code("advice"), _code("refer to a human reader"))] if answer.refer else []
+    said = _code(answer.label or "in words, see the comment")
+    yield sr.MeasurementsAndQualitativeEvaluations(  # also of an open question: a report without a group is refused
+        _tracked("answer"), finding_type=_code(answer.kind), algorithm_id=_algorithm(entry.model), measurements=share,
+        qualitative_evaluations=[sr.QualitativeEvaluation(_code("answer"), said), *advice])
     for opinion in answer.evidence.moed:
         yield sr.MeasurementsAndQualitativeEvaluations(
             _tracked(opinion.specialist), algorithm_id=_algorithm(opinion.specialist),

@@ -1,7 +1,7 @@
 """A stand-in for the assistant that tells a fixed story as steps; it looks at no pixel.
 
 `python -m tests.ui.double GATE [HOME]` serves the window over it, and keeps what is asked under HOME; a question with
-the word "slowly" stops after a few words until the file GATE exists.
+the word "slowly" stops after a few words until the file GATE exists, one with "enhance" gets an enhanced image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from assistant.steps import (
     ToolCall,
     Triaged,
 )
-from specialists.core.findings import Box, Classification, HeatMap, Masks
+from specialists.core.findings import Box, Classification, Enhanced, HeatMap, Masks
 from specialists.core.study import Study, read_study
 from ui import app
 
@@ -99,6 +99,11 @@ def answer(study: Study, **changes: Any) -> Answer:
     return Answer(**fields)
 
 
+def enhanced(study: Study) -> Enhanced:
+    """Return what a specialist of one's own could make of an image: its negative."""
+    return Enhanced("own_denoiser", "denoised", 255 - study.rgb())
+
+
 class Talk:
     """One conversation of the stand-in."""
 
@@ -129,7 +134,9 @@ class Talk:
             if count == WORDS_AT_ONCE and "slowly" in question:
                 yield from self._held()
             yield TextDelta(word)
-        yield self._kept(question, answer(study), options.get("options"))
+        more = (enhanced(study),) if "enhance" in question else ()
+        told = answer(study)
+        yield self._kept(question, replace(told, findings=(*told.findings, *more)), options.get("options"))
 
     def _kept(self, question: str, told: Answer, options: Any) -> Answer:
         """Keep the turn as the assistant does, where there is a store."""

@@ -225,6 +225,33 @@ def test_a_region_is_drawn_moved_asked_about_and_the_question_asked_again(page, 
     expect(page.locator("#viewer .cs-region")).to_have_count(0)
 
 
+def test_before_and_after_a_heat_map_and_several_left_out_by_keyboard(page, images):
+    drop(page, images / "scan")
+    ask(page, "Please enhance it")
+    slider = page.locator("#viewer [data-compare]")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#viewer .cs-cut")).to_have_attribute("x", "0")
+    page.keyboard.press("End")
+    expect(page.locator("#viewer .cs-cut")).to_have_attribute("x", "256")
+    page.locator("#viewer [data-toggle^=after]").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#viewer [data-layer^=after]")).to_be_hidden()
+    page.locator("#panel [data-where]").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer [data-layer^=heat]")).to_have_count(1)
+    expect(page.locator("#whatif")).to_contain_text("not where a disease is")
+    expect(page.locator("#viewer [data-layer^=after]")).to_be_hidden()
+    page.locator("#panel .cs-several summary").focus()
+    page.keyboard.press("Enter")
+    for name in ("breast_ultrasound_residual", "similar_cases"):
+        page.locator(f"#panel [data-leave={name}]").focus()
+        page.keyboard.press("Space")
+    page.locator("#panel [data-several]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#whatif h3")).to_have_text("What if: without breast ultrasound residual and similar cases")
+
+
 def test_a_token_changes_only_the_message_that_it_belongs_to(page, gate):
     page.get_by_role("button", name="Drawn ultrasound").click()
     expect(page.locator("#viewer svg")).to_be_visible()
@@ -287,19 +314,28 @@ def test_two_visitors_see_nothing_of_each_other(page, browser, address):
     context.close()
 
 
-def test_axe_finds_nothing_serious(page):
+@pytest.mark.parametrize("look", ["Light", "Dark"])
+def test_axe_finds_nothing_serious(page, look):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
     page.locator("#chat .examples[role=group]").wait_for()
+    if look == "Dark":
+        page.evaluate("document.body.classList.add('dark')")
+        page.wait_for_timeout(500)  # colors are on their way
     found = axe.run(page).response["violations"]
     page.get_by_role("button", name="Drawn ultrasound").click()
     page.locator("#viewer [data-tool=box]").click()
     page.locator("#viewer .cs-stage").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#viewer .cs-region")).to_have_count(1)
-    ask(page, "What is it?")
+    ask(page, "Please enhance it")
     expect(page.locator("#panel .cs-trace")).to_be_visible()
     page.locator("#chat .title .arrow[inert]").wait_for()
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
+    page.locator("#panel .cs-several summary").click()
+    page.locator("#panel [data-where]").first.click()
+    expect(page.locator("#viewer [data-layer^=heat]")).to_have_count(1)
+    if look == "Dark":
+        page.evaluate("document.body.classList.add('dark')")
     page.evaluate("""Promise.allSettled(document.getAnimations()
         .filter(one => one.effect.getComputedTiming().iterations < 99).map(one => one.finished))""")
     found += axe.run(page).response["violations"]

@@ -123,6 +123,15 @@ def test_regions_that_the_reader_drew_are_told_and_drawn():
     assert "region 1, drawn by the reader" in str(report)
 
 
+def test_an_open_answer_without_any_finding_is_a_report_too():
+    header = read_header(dicom_file())
+    assert header is not None
+    nothing = {"label": None, "confidence": None, "boxes": (), "masks": (), "findings": (), "evidence": Evidence()}
+    report = pydicom.dcmread(io.BytesIO(dicom.report([entry(dicom_file(), **nothing)], header)))
+    assert "refer to a human reader" in str(report)
+    assert "in words, see the comment" in str(report)
+
+
 def test_regions_come_out_of_the_trace(tmp_path):
     records = Records(tmp_path)
     study = read_study(dicom_file())
