@@ -186,7 +186,7 @@ class _Wired:
         """Let them be found, opened, renamed and deleted; a reload opens the one that was left."""
         side, state, browser = self.work.sidebar, self.parts.state, self.browser
         all_shown = [browser, state, *self.parts.all_shown, *self.surroundings]
-        app.load(self._start, [browser], all_shown, **QUIET)
+        app.load(self._start, [browser, state], all_shown, **QUIET)
         self.parts.answered.change(self._answered, [state, browser, side.find], [browser, *self.surroundings], **QUIET)
         side.find.change(lambda session, words: self.around(session or Session(), words), [state, side.find],
                          self.surroundings, trigger_mode="always_last", **QUIET)
@@ -201,11 +201,14 @@ class _Wired:
         side.keep.click(lambda: gr.Row(visible=False), None, [side.sure], **QUIET)
         side.really.click(self._delete, [state, browser, side.find], all_shown, cancels=self.running, **QUIET)
 
-    def _start(self, browser: Any) -> Changes:
+    def _start(self, browser: Any, present: Session | None = None) -> Changes:
+        """Open what the browser left; what a visitor did before this came, on a busy machine, is kept."""
         known = browser if isinstance(browser, dict) and isinstance(browser.get("secret"), str) else {}
         secret = known.get("secret") or memory.fresh_secret()
         owner, session = memory.owner_of(secret), None
-        if known.get("conversation"):
+        if present is not None and (present.studies or present.history):
+            present.owner, session = owner, present
+        elif known.get("conversation"):
             session = self._recalled(owner, str(known["conversation"]))
         session = session or Session(owner=owner)
         return {self.browser: {"secret": secret, "conversation": session.conversation}, **self.opened(session)}

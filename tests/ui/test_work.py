@@ -137,6 +137,14 @@ def test_a_key_lets_nobody_in_without_it(records):
     assert isinstance(window, gr.Blocks)
 
 
+def test_what_was_done_before_the_page_was_ready_is_kept(wired):
+    early = Session()
+    session.take(early, [dicom_file()], ["scan.dcm"])
+    told = wired._start(None, early)
+    assert told[wired.parts.state] is early
+    assert early.owner
+
+
 def test_a_long_list_is_shown_page_by_page(wired, records):
     state = Session(owner="me")
     for number in range(session.LISTED + 3):
