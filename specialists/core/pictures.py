@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,7 @@ class HeatMap:
                 "png": encoded(Image.fromarray((np.clip(self.values, 0, 1) * 255).round().astype(np.uint8)))}
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> HeatMap:
+    def from_json(cls, said: Mapping[str, Any]) -> HeatMap:
         """Return what `json` wrote."""
         values = np.asarray(decoded(said["png"]).convert("L"), dtype=np.float32) / 255
         return cls(said["specialist"], said["label"], values, said.get("meaning", ""))
@@ -88,7 +89,7 @@ class Enhanced:
         return {"type": "enhanced", "specialist": self.specialist, "done": self.done, "png": encoded(self.image())}
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> Enhanced:
+    def from_json(cls, said: Mapping[str, Any]) -> Enhanced:
         """Return what `json` wrote."""
         return cls(said["specialist"], said["done"], np.asarray(decoded(said["png"]).convert("RGB")))
 
