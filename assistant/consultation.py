@@ -180,6 +180,8 @@ class Consultation:
             yield step
         if self.generalist.taught_kinds and said:
             text, supported = template.recounted("".join(said), self._evidence())
+            if not supported:
+                text, supported = template.recounted(self._reconsidered(text, self._evidence()), self._evidence())
             unsupported = None if supported else "no specialist and no similar case says the same"
             said = [text]
             yield from (TextDelta(piece) for piece in re.findall(r"\S+\s*", text))
@@ -200,6 +202,18 @@ class Consultation:
         answer = Answer(text="".join(said), label=None, confidence=None, refer=reason is not None,
                         refer_reason=reason, kind=self._scoping.triaged.kind)
         yield self._finished(answer, evidence, boxes)
+
+    def _reconsidered(self, text: str, evidence: Evidence) -> str:
+        """Return a text whose label nothing supports with the label chosen by letters: there the evidence is weighed.
+
+        A small generalist writes what it sees first; between letters it decides better than in words (docs/gsco.md).
+        """
+        known = {*(c.label for c in evidence.rad), *(label for o in evidence.moed for label in o.probabilities)}
+        options = template.shuffled(sorted(known), self.question.studies[0].sha256)
+        self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
+        alone = self._score("alone", options, None)
+        decided = self._decide(options, self.fitted.shown(self.domain, options, evidence), alone)
+        return template.renamed(text, max(decided, key=decided.__getitem__))
 
     def _cannot_tell(self) -> Iterator[Step]:
         """Say that the generalist was not taught this kind of image, and what those say who were."""

@@ -212,6 +212,11 @@ def recounted(text: str, evidence: Evidence) -> tuple[str, bool]:
     return " ".join([plain, *said]), any(agree)
 
 
+def renamed(text: str, label: str) -> str:
+    """Return a written answer that names another label; its counts are to be made anew."""
+    return NAMED.sub(lambda _: f"Most likely {label}.", text)
+
+
 def _user(images: Sequence[str], text: str) -> Message:
     return {"role": "user", "content": [*_shown(images), {"type": "text", "text": text}]}
 

@@ -1,8 +1,8 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
-tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once. Evidence is
-out of fold (`consilium specialists train --zoo` writes it). The stages of what ships took 4 h 20 min together, on one
-or two cores beside other work. Stopped, it goes on with the stage that it was at.
+tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking.
+Evidence is out of fold (`consilium specialists train --zoo` writes it). The stages of what ships took hours together, on
+one or two cores beside other work. Stopped, it goes on with the stage that it was at.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.kinds import looking
-from instruct_data.mix import LOOKING, TOGETHER, build
+from instruct_data.mix import LOOKING, SPEAKING, TOGETHER, build
 from instruct_data.records import read, write
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +66,9 @@ class Nano:
     looking: int = 60000
     """Conversations of the next stage, four in ten of them looks at the image alone."""
     whole: int = 40000
-    """Conversations of the last stage, of the same kinds, in which the vision tower learns, too."""
+    """Conversations of the stage after it, of the same kinds, in which the vision tower learns, too."""
+    speaking: int = 100000
+    """Conversations of the last stage: boxes, tools, kinds of image, reports and dialogues before the others."""
 
 
 def run(config: Nano) -> None:
@@ -78,8 +80,10 @@ def run(config: Nano) -> None:
     second = replace(first, model=first.out, data=config.out / "instructions", out=config.out / "instructed",
                      vision_rate=1, mergers_only=True, learning_rate=1e-3, batch=32, seed=3)
     third = replace(second, model=second.out, data=config.out / "looking", out=config.out / "looked", seed=4)
-    fourth = replace(third, model=third.out, data=config.out / "whole", out=config.out / "nano", vision_rate=0.25,
+    fourth = replace(third, model=third.out, data=config.out / "whole", out=config.out / "whole_seen", vision_rate=0.25,
                      mergers_only=False, learning_rate=6e-4, seed=5)
+    fifth = replace(fourth, model=fourth.out, data=config.out / "speaking", out=config.out / "nano", learning_rate=8e-4,
+                    seed=7)
 
     def words() -> None:
         write(build(library, config.words, 1), config.out / "words" / "records.jsonl")
@@ -101,16 +105,21 @@ def run(config: Nano) -> None:
         write(build(library, config.whole, 5, shares=LOOKING), fourth.data / "records.jsonl")
         loop.run(fourth)
 
+    def speak() -> None:
+        write(build(library, config.speaking, 7, shares=SPEAKING), fifth.data / "records.jsonl")
+        loop.run(fifth)
+
     _once(config.out, "words", words)
     _once(config.out, "seeing", lambda: see(config.out / "start", library, Images(config.data, config.out), first.model,
                                             VisionConfig(epochs=config.vision_epochs)))
     _once(config.out, "weighed", weigh)
     _once(config.out, "instructed", instruct)
     _once(config.out, "looked", look)
-    _once(config.out, "nano", see_and_say)
-    told = validate_look(fourth.out, examined(gather(config.data, split="val"), made))
+    _once(config.out, "whole_seen", see_and_say)
+    _once(config.out, "nano", speak)
+    told = validate_look(fifth.out, examined(gather(config.data, split="val"), made))
     LOG.info("look on validation: %s", told)
-    write_card(fourth.out, library, round(time.perf_counter() - started))
+    write_card(fifth.out, library, round(time.perf_counter() - started))
 
 
 def _once(out: Path, name: str, make: Callable[[], None]) -> None:

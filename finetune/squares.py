@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from assistant.generalist.boxes import UNIT_1000
+from assistant.generalist.boxes import UNIT_1000, JsonThousandths
 from assistant.generalist.processors import Row
 from finetune.data import NOT_LEARNED, Images, offered
 from finetune.nano import SIZE, grid, patches
@@ -21,6 +21,8 @@ from specialists.core.errors import BadData
 
 IMAGE_TOKENS = (SIZE // 32) ** 2
 IMAGE_SIDE = SIZE // 32
+COARSE = JsonThousandths(step=20)
+"""How boxes of its own are taught, 3 pixels of its square apart; what tools said is copied as they said it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Squares:
 
     def text(self, record: Record) -> str:
         """Return the conversation as serving renders it."""
-        messages = list(rendered(record, UNIT_1000).messages)
+        messages = list(rendered(record, UNIT_1000 if record.tools else COARSE).messages)
         return str(self.tokenizer.apply_chat_template(messages, tools=offered(record) or None, tokenize=False))
 
     def read(self, record: Record) -> Sequenced:

@@ -56,15 +56,20 @@ def record(kind: str, item: Item | None, messages: Sequence[Mapping[str, Any]], 
     shown = tuple(_parts(m) for m in messages)
     count = sum(p["type"] == "image" for m in shown if isinstance(m["content"], list) for p in m["content"])
     seen = [i for i in (item, *others) if i is not None][:count]
-    name = sha256(repr((kind, [i.image for i in seen], shown, tools)).encode()).hexdigest()[:16]
     sample = item.sample if item is not None else None
     about = {} if item is None or sample is None else {
         "dataset": sample.dataset, "modality": item.kind, "split": sample.split, "group": sample.group,
         "source": sample.source, "license": sample.license, "tier": sample.tier}
-    return Record(id=f"{kind}-{name}", kind=kind, images=tuple(i.image for i in seen), messages=shown,
+    images = tuple(i.image for i in seen)
+    return Record(id=named(kind, images, shown, tools), kind=kind, images=images, messages=shown,
                   tools=tuple(tools), facts=tuple(facts), boxes=tuple(boxes),
                   sizes=tuple(i.size for i in seen) if all(i.size[0] for i in seen) else (),
                   **{"dataset": "imagined", "tier": "A", **about})
+
+
+def named(kind: str, images: Sequence[str], messages: Sequence[Any], tools: Sequence[Any]) -> str:
+    """Return a record's id, by its content."""
+    return f"{kind}-{sha256(repr((kind, list(images), tuple(messages), tuple(tools))).encode()).hexdigest()[:16]}"
 
 
 def pick(groups: Mapping[str, Sequence[Item]], rng: random.Random) -> Item:

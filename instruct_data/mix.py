@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from instruct_data import manners
 from instruct_data.dialogue import pick
 from instruct_data.items import Item, Library
 from instruct_data.kinds import (
@@ -21,6 +22,7 @@ from instruct_data.kinds import (
     image_analysis,
     image_kind,
     imagined,
+    imagined_tools,
     looking,
     multi_label,
     presence,
@@ -73,7 +75,8 @@ KINDS: dict[str, Kind] = {
     "evidence": Kind(evidence.make, 0.22, "weigh opinions and cases against the image", True),
     "weighing": Kind(weighing.make, 0.06, "weigh opinions and cases without the image", True),
     "imagined": Kind(imagined.make, 0.04, "weigh imagined evidence about imagined diseases"),
-    "tool_use": Kind(tool_use.make, 0.07, "call tools, read their answers"),
+    "imagined_tools": Kind(imagined_tools.make, 0.02, "call imagined tools, with arguments from the question"),
+    "tool_use": Kind(tool_use.make, 0.05, "call tools, read their answers"),
     "refusal": Kind(refusal.make, 0.03, "say what cannot be answered, and who can"),
     "earlier_answer": Kind(earlier_answer.make, 0.02, "talk about an earlier answer", True),
 }
@@ -94,6 +97,14 @@ LOOKING = {
     "earlier_answer": 0.01, "grading": 0.01, "attributes": 0.005, "multi_label": 0.005, "counting": 0.005,
     "referring_captioning": 0.005, "bootstrapping": 0.005}
 """Shares of its last stage: nearly half is looking, which the stage before hardly teaches (docs/log.md)."""
+
+SPEAKING = {
+    "visual_grounding": 0.17, "image_kind": 0.11, "imagined_tools": 0.11, "tool_use": 0.08, "looking": 0.09,
+    "evidence": 0.09, "findings": 0.05, "report": 0.04, "vqa": 0.04, "image_analysis": 0.04, "presence": 0.03,
+    "referring_classification": 0.03, "comparison": 0.02, "multi_label": 0.02, "grading": 0.02,
+    "referring_captioning": 0.01, "diagnosis": 0.01, "refusal": 0.01, "earlier_answer": 0.01, "attributes": 0.005,
+    "counting": 0.005, "weighing": 0.005, "imagined": 0.005}
+"""Shares of the stage after it, which teaches what is said and done beyond naming a label, the most that was weak."""
 
 TRIES = 400
 """Items asked for a record of a kind before the kind is said to have none."""
@@ -126,7 +137,7 @@ def build(library: Library, count: int, seed: int, kinds: Iterable[str] | None =
     for number in range(count):
         rng = random.Random(f"{seed}/{number}")
         name = rng.choices(names, weights)[0]
-        yield _drawn(name, able[name], library, rng)
+        yield manners.around(_drawn(name, able[name], library, rng), rng)
 
 
 def _able(name: str, library: Library) -> dict[str, Sequence[Item]]:

@@ -41,9 +41,13 @@ class BoxCodec(Protocol):
 class JsonThousandths:
     """Qwen3-VL: a JSON list of {"bbox_2d": [x1, y1, x2, y2], "label": ...}, 0..1000 of the image."""
 
+    step: int = 1
+    """Corners are written in multiples of it; a net that sees little writes no finer than it sees."""
+
     def encode(self, boxes: Sequence[Box], size: Size) -> str:
         """Return the JSON list."""
-        return _json_list(boxes, [_binned(b, size, (1000, 1000)) for b in boxes])
+        return _json_list(boxes, [[self.step * round(v / self.step) for v in _binned(b, size, (1000, 1000))]
+                                  for b in boxes])
 
     def region(self, box: Box, size: Size) -> str:
         """Return [x1, y1, x2, y2]."""

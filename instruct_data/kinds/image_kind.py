@@ -15,7 +15,7 @@ from instruct_data.writers.templates import say
 from specialists.datasets.kinds import KINDS
 
 KIND = "image_kind"
-LETTERED = 0.5
+LETTERED = 0.3
 """Share of questions for the kind that are answered by a letter."""
 
 QUESTIONS = (
@@ -25,6 +25,24 @@ QUESTIONS = (
     "What (type|kind|sort) of (medical |)image is (it|this|shown)?",
     "(Which|What) examination (is this|does the image come from)?",
     "(Identify|Recognize) the (modality|kind of image).",
+    "(What|Which) (device|machine|technique|method|apparatus) (made|took|produced) (this|the image|this picture)"
+    "( and|,) (of what|of which organ|of which body part|what does it show)?",
+    "(How|By what|With which (device|machine)) was (this|it|the picture|this image) (made|taken|recorded|acquired)"
+    "(,| and) (what (does it|do we) (show|see)|what of|of which (organ|part|region))?",
+    "(What|Which) (organ|part of the body|region|anatomy|structure) is (it|this|imaged|shown),? (and|) (how|by what)"
+    " (was it|is it) (imaged|taken|seen)?",
+    "(Is this|Is it) (a photograph|an X-ray|a scan|an ultrasound|a slide|MRI|CT) or (what|something else)?",
+    "(Please |)(tell me|say|explain|write down|note) what (sort of|kind of|) (scan|picture|photo|image|file|study"
+    "|thing) (this|it) is.",
+    "(I do not know|I have no idea|Nobody knows|It is not written) what (this|it|the file) is(. Do you|; do you"
+    "|. Can you tell|. Help me)?", "What (have I got|do I have|is in this file|did I upload|do you recognize)( here|)?",
+    "(Sort|File|Classify|Label) this (image|file|picture) by (modality|what it is|device and organ"
+    "|modality and organ).",
+    "(Medical |)image of what( and how taken|)?", "What is (this|it)?", "(Image|Picture|Scan) type?",
+    "(Which|What) (branch|specialty|department) would (this|such an image) (come from|belong to), and what is it?",
+    "(Put|Give|Write) (a name|a title|a caption) to (this|the image)( by how it was taken|).",
+    "(What|Which) (examination|study|investigation) (was done|has been done|is it)( and of which part|)?",
+    "(Modality|Device)( and (organ|region|body part)|)?",
 )
 SAID = ("(This|It) is {a} {picture}.", "{A} {picture}.", "You are looking at {a} {picture}.",
         "What you see is {a} {picture}.",

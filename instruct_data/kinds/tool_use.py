@@ -26,13 +26,13 @@ from instruct_data.writers.templates import say
 from specialists.core import registry
 from specialists.core.findings import SINGULAR, TOLD, Refusal
 
-RENAMED = 0.3
+RENAMED = 0.5
 """Share of the tools under an invented name."""
 FAILING = 0.12
 """Share of the conversations in which a fitting tool fails or refuses."""
 IN_TURN = 0.3
 """Share in which tools are called one after another instead of all at once."""
-NONE_FITS = 0.08
+NONE_FITS = 0.2
 """Share of the questions for an opinion with no fitting tool, or none at all, on offer."""
 PLAIN = 0.15
 """Share of the images about which a question is asked that needs no tool."""
@@ -48,7 +48,10 @@ NOUNS = ("net", "expert", "opinion", "reader", "model", "tool")
 OPINION = (*OPEN_QUESTIONS, "(What is wrong|Is anything wrong|Is there anything abnormal) here?",
            "What can you tell me( about this image|)?", "Please report( on this image|).",
            "(Ask|Please ask|Consult) the specialists: (what is it|what is the diagnosis)?",
-           "What do (the |)specialists (think|say)(| of this image)?")
+           "What do (the |)specialists (think|say)(| of this image)?",
+           "(I would like|Let us have|We want) (an opinion|a specialist's view|someone who knows such images).",
+           "(Ask|Consult|Call) (somebody|an expert|all) who (knows|can read) (this|such images).",
+           "(Which|What) (condition|illness|disorder|label) (is this|would you call it|applies)?")
 WHERE = ("Where is the {name}( on this image|)?",
          "(Please |)(find|locate|mark|box) the {name}( here| on this image|).",
          "(Show|Tell) me where the {name} is.", "Can you see {thing}, and where?",
@@ -62,7 +65,9 @@ KIND = ("(What|Which) kind of image is this?", "What (am I looking at|is shown h
         "(Name|Tell me) the (kind|type) of (this |)image.")
 SIMILAR = ("What (do the {k} most similar cases show|are the {k} most similar cases)?",
            "(Look up|Find|Show me) the {k} most similar cases.",
-           "(Which labels|What labels) do the {k} (nearest|most similar) cases carry?")
+           "(Which labels|What labels) do the {k} (nearest|most similar) cases carry?",
+           "{k} (neighbors|cases like this one|precedents)( please|), (with|and) their (labels|diagnoses).",
+           "(What was found|Which diagnosis was made) in the {k} cases (nearest to|most like) this( one|)?")
 ONE_SIMILAR = ("What is the most similar case?", "(Look up|Find|Show me) the (most similar|nearest) case.")
 
 MOSTLY = ("Most likely {label}.",)

@@ -23,6 +23,10 @@ WHERE = (
     "(Give|Return) the (bounding |)box(es|) of {the}.", "Can you (show|point out|box) {the}?",
     "(In which|What) part of the image {be} {the}? (Answer with a box|Give the box).",
     "(Ground|Detect) {the}( in the image|).",
+    "(Do you|Can you) see {the}( here| on this image|)? (Then|If yes,) (mark|box|show) (it|the place).",
+    "(Put|Place|Set) (a frame|a rectangle|a box) (on|over|round) {the}( please|).",
+    "(Coordinates|Position|Location|Box) of {the}( please|)?",
+    "(I am looking for|I cannot find|Where have you got) {the}.",
 )
 WHERE_ALL = (
     "Where are (the|all) {many}( on (this|the) {picture}|)?",

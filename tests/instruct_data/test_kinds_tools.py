@@ -36,7 +36,7 @@ def library() -> Library:
 
 @pytest.fixture(scope="module")
 def records(library: Library) -> list[tuple[Item, Record]]:
-    return [(item, r) for n in range(4) for item in library.items
+    return [(item, r) for n in range(6) for item in library.items
             for r in tool_use.make(item, library, random.Random(f"{n}/{item.image}"))]
 
 

@@ -138,3 +138,12 @@ def test_resize_is_that_of_transformers():
 )
 def test_codec_of_a_family(name: str, kind: type):
     assert isinstance(codec_for(name), kind)
+
+
+def test_a_net_that_sees_little_writes_coarse_corners() -> None:
+    box = Box("polyp", (33, 41, 71, 97))
+    coarse = JsonThousandths(step=20)
+    assert coarse.encode([box], (100, 100)) == '[{"bbox_2d": [320, 400, 720, 960], "label": "polyp"}]'
+    assert coarse.region(box, (100, 100)) == "[330, 410, 710, 970]", "what is asked about stays as it was drawn"
+    read, = coarse.decode(coarse.encode([box], (100, 100)), (100, 100))
+    assert all(abs(a - b) <= 1 for a, b in zip(read.xyxy, box.xyxy, strict=True))

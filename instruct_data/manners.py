@@ -1,0 +1,69 @@
+"""What people write around their question: a greeting, where the image is from, haste, thanks, no capitals.
+
+It says nothing about the image and asks nothing else; prompts that serving writes itself stay as they are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from instruct_data.dialogue import named
+from instruct_data.records import Record
+from instruct_data.writers.templates import say
+
+SHARE = 0.3
+"""Share of the conversations that get some."""
+FIXED = frozenset({"looking", "weighing", "imagined", "evidence"})
+"""Kinds whose prompts serving writes itself."""
+
+GREETING = ("(Hello|Hi|Hi there|Good (morning|afternoon|evening)|Dear colleague|Hey|Excuse me)",)
+PLACE = ("(A friend|A colleague|My doctor|Our (clinic|archive)|The lab|Somebody|A student|The night shift|My aunt)"
+         " (gave me|handed me|mailed me|left me|passed on|forwarded) (this|this one|this file|this picture|the image)"
+         "(, without any (note|comment|further word)|, no name on it| yesterday|)",
+         "(I found|We found|There was) this( one| picture| file|) (in (a folder|an old box|my mail|the archive))"
+         "( without a (name|label)|)",
+         "I (am|'m) (new here|in a hurry|a student|not a doctor|only learning|writing a thesis)",
+         "(This|The next one|Here) is (case|number|file) {number}( of today| of the set|)",
+         "(Sorry for the (quality|bother)|I have one (more |)question|One (more|thing)|Quick question)",
+         "(We need|I need) (this|it|an answer) for (a lecture|the board|our files|a report|homework)",
+         "(Take your time|Look (closely|carefully|again)|Please be brief|In a few words, please)")
+THANKS = ("Thanks", "Thank you( very much| in advance|)", "Please( keep it short| be careful|)", "Many thanks",
+          "I (appreciate it|would be grateful)", "(It is|It's) (urgent|for teaching|not urgent)")
+
+
+def around(record: Record, rng: random.Random) -> Record:
+    """Return the record with its first question said as somebody might say it, or as it is."""
+    at = next((i for i, m in enumerate(record.messages) if m["role"] == "user"), None)
+    if at is None or record.kind in FIXED or rng.random() >= SHARE:
+        return record
+    messages = list(record.messages)
+    messages[at] = _reworded(messages[at], rng)
+    return replace(record, messages=tuple(messages), id=named(record.kind, record.images, messages, record.tools))
+
+
+def _reworded(message: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": spoken(content, rng)}
+    last = max((i for i, p in enumerate(content) if p["type"] == "text"), default=-1)
+    parts = [{**p, "text": spoken(p["text"], rng)} if i == last else p for i, p in enumerate(content)]
+    return {**message, "content": parts}
+
+
+def spoken(text: str, rng: random.Random) -> str:
+    """Return a prompt's text with its question, the last line, said in one of these ways; options stay untouched."""
+    *lines, question = text.split("\n")
+    if question.startswith("Answer with"):
+        return text
+    if rng.random() < 0.15:
+        first = question.partition(" ")[0]
+        begins = first.lower() if first[1:].isalpha() and first[1:].islower() else first
+        return "\n".join([*lines, begins + question[len(first):].rstrip("?.")])
+    before = ". ".join(say(p, rng, number=rng.randint(2, 99)) for p, share in ((GREETING, 0.35), (PLACE, 0.6))
+                       if rng.random() < share)
+    after = say(THANKS, rng) + rng.choice(".!") if rng.random() < 0.25 else ""
+    said = [before + "." if before else "", question, after]
+    return "\n".join([*lines, " ".join(s for s in said if s)])

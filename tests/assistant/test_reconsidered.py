@@ -1,0 +1,55 @@
+"""What a small generalist wrote against all evidence is decided again between letters, where the evidence is weighed."""
+
+from __future__ import annotations
+
+import pytest
+
+from assistant.assistant import Assistant
+from assistant.generalist.scripted import ScriptedGeneralist
+from tests.assistant.stand_ins import Zoo, install, picture
+from tests.assistant.test_assistant import favors
+
+WRITTEN = "This is a brain MRI image. Most likely {}. 3 of 3 specialists say the same."
+
+
+class Small(ScriptedGeneralist):
+    """A generalist that was taught this kind of image alone."""
+
+    @property
+    def taught_kinds(self) -> frozenset[str]:
+        """The kinds it was taught."""
+        return frozenset({"brain MRI"})
+
+
+@pytest.fixture
+def zoo(monkeypatch) -> Zoo:
+    return install(monkeypatch)
+
+
+def asked(tmp_path, written: str, decided: str):
+    one = Assistant(generalist=Small([WRITTEN.format(written)], favors(decided)), home=tmp_path)
+    return one.ask(picture(), "What is it?", collaboration="full"), one
+
+
+def test_the_letters_replace_a_label_that_nothing_supports(tmp_path, zoo):
+    answer, _ = asked(tmp_path, "cataract", "glioma")
+    votes = sum(o.label == "glioma" for o in answer.evidence.moed)
+    assert votes
+    assert "Most likely glioma." in answer.text
+    assert f"{votes} of {len(answer.evidence.moed)} specialists say the same." in answer.text
+    assert "cataract" not in answer.text
+    assert "3 of 3" not in answer.text.replace(f"{votes} of 3", "")
+    assert not answer.refer
+
+
+def test_a_supported_label_is_left_as_it_was_written(tmp_path, zoo):
+    answer, one = asked(tmp_path, "glioma", "meningioma")
+    assert "Most likely glioma." in answer.text
+    assert len(one.generalist.seen) == 1, "nothing was asked again"
+
+
+def test_what_the_letters_choose_against_all_evidence_goes_to_a_human(tmp_path, zoo):
+    answer, _ = asked(tmp_path, "cataract", "meningioma")
+    supported = any(o.label == "meningioma" for o in answer.evidence.moed) or any(
+        c.label == "meningioma" for c in answer.evidence.rad)
+    assert answer.refer is not supported

@@ -1,0 +1,79 @@
+"""What is said around a question changes nothing of what is asked, shown or answered."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from instruct_data import manners
+from instruct_data.dialogue import opened, record, turns
+from instruct_data.kinds import imagined_tools, visual_grounding
+from instruct_data.records import Record
+from tests.instruct_data import known
+
+
+def asked(record: Record) -> str:
+    content = next(m for m in record.messages if m["role"] == "user")["content"]
+    return str(content if isinstance(content, str) else content[-1]["text"])
+
+
+@pytest.fixture
+def boxed() -> list[Record]:
+    library = known.items()
+    return [r for item in library.items for r in visual_grounding.make(item, library, random.Random(0))]
+
+
+def varied(records: list[Record]) -> Iterator[tuple[Record, Record]]:
+    for number, one in enumerate(records * 5):
+        yield one, manners.around(one, random.Random(number))
+
+
+def test_answers_images_and_boxes_stay(boxed: list[Record]) -> None:
+    changed = 0
+    for one, other in varied(boxed):
+        assert (other.images, other.boxes, other.tools) == (one.images, one.boxes, one.tools)
+        assert other.messages[0] == one.messages[0]
+        assert other.messages[2:] == one.messages[2:]
+        assert (other.id == one.id) == (asked(other) == asked(one))
+        changed += other.id != one.id
+    assert 0.15 < changed / (5 * len(boxed)) < 0.35
+
+
+def test_the_question_itself_stands_in_what_is_said(boxed: list[Record]) -> None:
+    for one, other in varied(boxed):
+        question = asked(one).split("\n")[-1].rstrip("?.").lower()
+        assert question in asked(other).lower()
+        assert asked(other).split("\n")[:-1] == asked(one).split("\n")[:-1]
+
+
+def test_what_serving_writes_and_options_stay_as_they_are() -> None:
+    fixed = record("looking", None, turns(opened("What is the diagnosis?", images=0), "Glioma."))
+    assert all(manners.around(fixed, random.Random(n)) is fixed for n in range(50))
+    choice = "What is it?\nOptions:\nA benign\nB malignant\nAnswer with one letter."
+    assert all(manners.spoken(choice, random.Random(n)) == choice for n in range(50))
+    assert all("L7372" in manners.spoken("L7372: which age?", random.Random(n)) for n in range(50))
+
+
+def test_imagined_tools_are_called_by_what_is_on_offer_and_asked() -> None:
+    library, called, declined = known.items(), 0, 0
+    for number in range(300):
+        item = library.items[number % len(library.items)]
+        made, = imagined_tools.make(item, library, random.Random(number))
+        offered = {t["function"]["name"]: t["function"]["parameters"] for t in made.tools}
+        calls = [c["function"] for m in made.messages for c in m.get("tool_calls") or ()]
+        if not calls:
+            declined += 1
+            assert "tool" in str(made.messages[-1]["content"])
+            continue
+        called += 1
+        call, = calls
+        parameters = offered[call["name"]]
+        assert set(call["arguments"]) == set(parameters["required"]) == set(parameters["properties"])
+        for name, value in call["arguments"].items():
+            assert str(value).lower() in asked(made).lower(), "arguments are read off the question"
+            assert value in parameters["properties"][name].get("enum", [value])
+        assert made.messages[-2]["role"] == "tool"
+    assert called > 200
+    assert declined > 30
