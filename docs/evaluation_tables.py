@@ -34,6 +34,19 @@ def sets(results: Results, table: Table) -> str:
     return table(["set", "n", *(arm.replace("_", " ") for arm in arms), "GSCo, 95 %"], rows)
 
 
+def versions(results: Results, table: Table) -> str:
+    """Return generalist alone and GSCo of v0 beside those of v1, by set, with intervals."""
+    now, before = results.get("gsco"), results.get("gsco-v0")
+    if not now or not before:
+        return NONE
+    rows = [(name, *(cell for arm in ("generalist", "gsco") for found in (before, now)
+                     for cell in (_f1(found["datasets"].get(name, {}).get(arm)),
+                                  _interval(found["datasets"].get(name, {}).get(arm))))) for name in now["datasets"]]
+    rows.append(("**mean**", *(cell for arm in ("generalist", "gsco") for found in (before, now)
+                               for cell in (_f1(found["mean"].get(arm)), _interval(found["mean"].get(arm))))))
+    return table(["set", "v0 alone", "95 %", "v1 alone", "95 %", "GSCo, v0", "95 %", "GSCo, v1", "95 %"], rows)
+
+
 def conditions(results: Results, table: Table) -> str:
     """Return the means under each condition, and how far GSCo is from its natural self."""
     found = results.get("gsco", {}).get("conditions")

@@ -235,6 +235,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "results": results, "triage": triage, "trust": trust, "yardsticks": yardsticks, "claims": claims,
     "help": command_help,
     "gsco-words": lambda: gsco.words(committed()), "gsco-sets": lambda: gsco.sets(committed(), table),
+    "gsco-versions": lambda: gsco.versions(committed(), table),
     "gsco-conditions": lambda: gsco.conditions(committed(), table),
     "gsco-controls": lambda: gsco.controls(committed(), table),
     "gsco-knowing": lambda: gsco.knowing(committed(), table), "gsco-tasks": lambda: gsco.tasks(committed(), table),

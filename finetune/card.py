@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from assistant.generalist.open import NANO
 from finetune.config import command
 from finetune.lessons import Lessons
 from finetune.model import folder_of, hashes
@@ -25,9 +26,10 @@ TIERS = {"A": "open", "B": "limited (non-commercial, share-alike or per image)",
 def write_card(plan: Plan, figures: dict[str, Any]) -> None:
     """Write OUT/card.json and OUT/README.md."""
     config, base = plan.config, folder_of(plan.config.model)
+    name = "consilium-nano" if config.model == NANO else str(config.model)
     card: dict[str, Any] = {
         "name": config.out.name, "recipe": config.verb,
-        "base": {"model": str(config.model), "weights": plan.net.weights, "files": hashes(base)},
+        "base": {"model": name, "weights": plan.net.weights, "files": hashes(base)},
         "license": inherited(plan.lessons), "data": data(plan.lessons),
         "left_out": dict(plan.lessons.left_out), "allowed": list(config.allow),
         "held_out": data(plan.held_out) if plan.held_out else [],

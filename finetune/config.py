@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from assistant.generalist.open import NANO
+
 Part = Literal["language", "connector", "vision"]
 
 
@@ -14,8 +16,8 @@ Part = Literal["language", "connector", "vision"]
 class TuneConfig:
     """What all recipes share. What is None comes from the preset."""
 
-    model: Path
-    """Checkpoint to start from: a folder, or a name as on the hub (OWNER/NAME)."""
+    model: Path = NANO
+    """Checkpoint to start from: a folder, or a name as on the hub (OWNER/NAME); consilium-nano unless named."""
     data: Path
     """Folder with records*.jsonl, as `consilium data build` writes them."""
     images: Path

@@ -1,8 +1,8 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
 tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking.
-Evidence is out of fold (`consilium specialists train --zoo` writes it). The stages of what ships took hours together, on
-one or two cores beside other work. Stopped, it goes on with the stage that it was at.
+Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of what ships
+took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
 """
 
 from __future__ import annotations

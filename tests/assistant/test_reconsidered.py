@@ -1,4 +1,4 @@
-"""What a small generalist wrote against all evidence is decided again between letters, where the evidence is weighed."""
+"""What a small generalist wrote against all evidence is decided again between letters, where evidence is weighed."""
 
 from __future__ import annotations
 
