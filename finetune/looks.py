@@ -26,11 +26,13 @@ HABITS = "consilium.json"
 
 
 def tell_of(config: LoraTuning) -> None:
-    """Tell what an adapter was taught, and its looks at the held-out images, where its base tells such things, too."""
-    if config.validate is None or not (Path(config.model) / HABITS).is_file():
+    """Tell what an adapter was taught, where its base tells such things, too, and its looks at held-out images."""
+    if not (Path(config.model) / HABITS).is_file():
         return
-    generalist = LocalGeneralist(config.model, adapter=config.out)
-    look = measured(generalist, read(config.validate), config.images, config.built or config.validate)
+    look: dict[str, float] = {}
+    if config.validate is not None:
+        generalist = LocalGeneralist(config.model, adapter=config.out)
+        look = measured(generalist, read(config.validate), config.images, config.built or config.validate)
     tell(config.out, (record.modality for record in read(config.data)), look)
 
 

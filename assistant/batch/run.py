@@ -17,7 +17,7 @@ from typing import Any
 from assistant.assistant import Assistant
 from assistant.batch.results import Results, Row, answered, failed
 from assistant.batch.sources import Item, items
-from assistant.errors import ConsiliumError, ServerUnreachable
+from assistant.errors import ConsiliumError, ServerUnreachable, place
 from assistant.steps import Collaboration, Style
 from specialists.core.errors import SpecialistsError
 
@@ -95,5 +95,5 @@ def _one(assistant: Assistant, plan: Plan, item: Item) -> Row:
     except (ConsiliumError, SpecialistsError) as fault:
         return failed(item, question, fault)
     except Exception as fault:  # noqa: BLE001 - one image must not end a night's work
-        log.warning("An image of the batch failed.", exc_info=True)
+        log.warning("An image of the batch failed: %s", place(fault))
         return failed(item, question, fault)

@@ -19,7 +19,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from assistant.errors import ConsiliumError
+from assistant.errors import ConsiliumError, place
 from assistant.toolbox import NOTICE, Told, Tool, png
 from specialists.core.errors import SpecialistsError
 
@@ -93,8 +93,8 @@ def _called(tool: Tool, arguments: dict[str, Any]) -> types.CallToolResult:
         return _answered(tool.run(arguments))
     except (ConsiliumError, SpecialistsError) as fault:
         return _failed(str(fault))
-    except Exception:  # noqa: BLE001 - the outermost edge of a call
-        log.exception("The tool %s failed.", tool.name)
+    except Exception as error:  # noqa: BLE001 - the outermost edge of a call
+        log.error("The tool %s failed: %s", tool.name, place(error))
         return _failed("The tool failed; the server's log has the reason.")
 
 

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
+from assistant.errors import place
 from assistant.server.asked import Piece, Reply
 from assistant.server.faults import KNOWN, fault
 from assistant.server.running import unless_gone
@@ -48,7 +49,7 @@ async def whole(request: Request, pieces: AsyncGenerator[Piece]) -> list[Reply]:
 def told(raised: Exception) -> dict[str, Any]:
     """Return the error of a stream that failed; log what is ours."""
     if not isinstance(raised, KNOWN):
-        log.error("A streamed answer failed.", exc_info=raised)
+        log.error("A streamed answer failed: %s", place(raised))
     return fault(raised)[1]["error"]
 
 

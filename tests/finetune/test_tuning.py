@@ -165,6 +165,8 @@ def test_looks_are_counted_by_label(world: Path, tmp_path: Path, monkeypatch: py
 def test_lora_changes_no_base_weight_and_merges(world: Path, tmp_path: Path) -> None:
     lora.run(LoraTuning(model=world / "start", data=world / "records", images=world / "data", out=tmp_path / "adapter",
                         batch=8, rank=4))
+    told = json.loads((tmp_path / "adapter" / "consilium.json").read_text())
+    assert told == {"kinds": ["brain MRI", "breast ultrasound"], "look": {}}, "its looks were not measured"
     merge(world / "start", tmp_path / "adapter", tmp_path / "merged")
     start, _ = open_checkpoint(world / "start")
     merged, _ = open_checkpoint(tmp_path / "merged")
