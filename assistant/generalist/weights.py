@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from assistant.errors import AdapterRefused, GeneralistError
 from assistant.generalist.adapters import check_adapter, check_base
 from assistant.generalist.processors import load_processor
+from assistant.generalist.sight import Sight, remembering
 
 
 class Weights:
@@ -30,6 +31,8 @@ class Weights:
         self.path, self.device = path, device
         self.model: Any = None
         self.processor: Any = None
+        self.sight: Sight | None = None
+        """What the model saw last, where its family is known."""
         self._lock = threading.RLock()
         self._names: dict[str, str] = {}
         self._active: str | None = None
@@ -54,6 +57,7 @@ class Weights:
                         f"Generalist {self.path!r} cannot be loaded: {error} Wanted the folder of a "
                         "vision-language checkpoint, or a model's name on the hub."
                     ) from error
+                self.sight = remembering(model)
                 self.model = model.to(device).eval()
             return self.model, self.processor
 
@@ -90,7 +94,7 @@ class Weights:
                 else:
                     model.base_model.enable_adapter_layers()
                     model.set_adapter(self._names[adapter], inference_mode=True)
-                self._active = adapter
+                self._activated(adapter)
             yield model
 
     def _read(self, adapter: str, name: str) -> None:
@@ -114,11 +118,19 @@ class Weights:
         self.model.eval()
         self.model.base_model.enable_adapter_layers()
         self.model.set_adapter(name, inference_mode=True)
-        self._names[adapter], self._active = name, adapter
+        self._names[adapter] = name
+        if self.sight is not None:
+            self.sight.forget()         # an adapter may bring biases, which all share
+        self._activated(adapter)
+
+    def _activated(self, adapter: str | None) -> None:
+        self._active = adapter
+        if self.sight is not None:
+            self.sight.under(None if adapter is None else self._names[adapter])
 
     def _forget(self) -> None:
         """Drop a model that holds half an adapter; it is read again at its next use."""
-        self.model, self._active = None, None
+        self.model, self.sight, self._active = None, None, None
         self._names.clear()
 
 
