@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,16 @@ from assistant.generalist.decoding import Writing, likelihoods, write
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.grammar import Grammar, calls_of, json_of
 from assistant.generalist.habits import Habits, read_habits
+from assistant.generalist.lately import Lately
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.scoring import next_tokens, sums
-from assistant.generalist.turns import Splitter, forced, parse_reply, to_chat
+from assistant.generalist.turns import Splitter, forced, parse_reply, read_image, to_chat
 from assistant.generalist.weights import Weights
 
 GREEDY = "greedy"
 """Key of the replies that any batch may hold."""
+PICTURES = 64, 32 << 20
+"""How many of the last images stay decoded, and how many bytes: several prompts are about the same."""
 
 
 class LocalGeneralist(Generalist):
@@ -60,6 +64,7 @@ class LocalGeneralist(Generalist):
     _told: Habits | None = PrivateAttr(default=None)
     _frame: Frame | None = PrivateAttr(default=None)
     _gathering: Gathering = PrivateAttr()
+    _pictures: Lately[Image.Image] = PrivateAttr(default_factory=lambda: Lately(*PICTURES))
 
     def __init__(self, path: str | Path, *, adapter: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(**{"path": str(path), "adapter": _folder(adapter), **kwargs})
@@ -204,8 +209,7 @@ class LocalGeneralist(Generalist):
 
     def _row(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = (), prefix: str = "") -> Row:
         _, processor = self.load()
-        turns, images = to_chat(messages, reserved=self._reserved())
-        images = [self.as_taught(image) for image in images]
+        turns, images = to_chat(messages, self._reserved(), self._picture)
         template = processor.chat_template or processor.tokenizer.chat_template or ""
         if tools and "tools" not in template:
             raise ToolsUnsupported(
@@ -245,6 +249,17 @@ class LocalGeneralist(Generalist):
         tokenizer = self._processor.tokenizer
         added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
         return sorted({*added, *tokenizer.all_special_tokens}, key=len, reverse=True)
+
+    def _picture(self, part: dict[str, Any]) -> Image.Image:
+        """Return the image of a content block as the checkpoint was taught to see it."""
+        if "image" in part:
+            return self.as_taught(read_image(part))
+        key = hashlib.sha256(repr(part).encode()).digest()
+        picture = self._pictures.get(key)
+        if picture is None:
+            picture = self.as_taught(read_image(part))
+            self._pictures.put(key, picture, 3 * picture.width * picture.height)
+        return picture
 
     def as_taught(self, image: Image.Image) -> Image.Image:
         """Return the image as the checkpoint was taught to see it: a square where its consilium.json names a side."""

@@ -1,20 +1,21 @@
 """What a vision tower made of the last images: one asked about again, or twice in a batch, is not looked at again.
 
 It knows the towers of Qwen3-VL and Qwen2.5-VL, which take the patches of images one after the other and mix no two of
-them; those of other families stay as they are. It has no lock: whoever runs a model has it alone (`weights`). It stands
-aside where gradients are wanted, and tuning, which opens its models by itself, never meets it.
+them; those of other families stay as they are. It stands aside where gradients are wanted, and tuning, which opens its
+models by itself, never meets it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures, Qwen3VLVisionModel
+
+from assistant.generalist.lately import Lately
 
 TOWERS = (Qwen3VLVisionModel, Qwen2_5_VisionTransformerPretrainedModel)
 IMAGES = 64
@@ -29,14 +30,12 @@ Seen = tuple[torch.Tensor, ...]
 
 
 class Sight:
-    """Stands in the place of a tower's forward; the images that were not wanted for the longest are forgotten first."""
+    """Stands in the place of a tower's forward, for whoever has the model alone (`weights`)."""
 
-    def __init__(self, tower: Any, images: int = IMAGES, size: int = BYTES) -> None:
-        """Take the place of the tower's forward, and remember at most so many images and bytes."""
-        self.images, self.size = images, size
+    def __init__(self, tower: Any) -> None:
+        """Take the place of the tower's forward."""
+        self.seen: Lately[Seen] = Lately(IMAGES, BYTES)
         self._tower, self._forward, self._adapter = tower, tower.forward, None
-        self._seen: OrderedDict[Key, Seen] = OrderedDict()
-        self._held = 0
         tower.forward = self
 
     def under(self, adapter: str | None) -> None:
@@ -44,22 +43,16 @@ class Sight:
         names = [f".{name}." for name, _ in self._tower.named_parameters()] if adapter else ()
         self._adapter = adapter if any(f".{adapter}." in name for name in names) else None
 
-    def forget(self) -> None:
-        """Forget all images."""
-        self._seen.clear()
-        self._held = 0
-
     def __call__(self, hidden_states: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:
         """Return what the tower makes of images: patches (N, values) of all, grids (images, 3)."""
         if torch.is_grad_enabled() or any(isinstance(value, torch.Tensor) for value in kwargs.values()):
             return self._forward(hidden_states, grid_thw=grid_thw, **kwargs)
         images = list(zip(hidden_states.split(grid_thw.prod(-1).tolist()), grid_thw, strict=True))
         keys = [self._key(*image) for image in images]
-        found = {key: self._seen[key] for key in keys if key in self._seen}
+        found = {key: seen for key in keys if (seen := self.seen.get(key)) is not None}
         new = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
         if new:
             found |= self._looked(new, kwargs)
-        self._keep(found)
         merged, *between = (torch.cat(parts) for parts in zip(*(found[key] for key in keys), strict=True))
         return BaseModelOutputWithDeepstackFeatures(pooler_output=merged, deepstack_features=between)
 
@@ -69,29 +62,19 @@ class Sight:
 
     def _looked(self, images: Mapping[Key, tuple[torch.Tensor, torch.Tensor]], kwargs: Mapping[str, Any]
                 ) -> dict[Key, Seen]:
-        """Return what the tower makes of images, each in memory of its own."""
+        """Return what the tower makes of images, each in memory of its own, and remember it."""
         pixels, grids = zip(*images.values(), strict=True)
         made = self._forward(torch.cat(pixels), grid_thw=torch.stack(grids), **kwargs)
         layers = [made.pooler_output, *(getattr(made, "deepstack_features", None) or ())]
         sizes = [len(patches) // self._tower.spatial_merge_size ** 2 for patches in pixels]
         parts = zip(*(layer.split(sizes) for layer in layers), strict=True)
-        return {key: tuple(part.clone() for part in own) for key, own in zip(images, parts, strict=True)}
-
-    def _keep(self, found: Mapping[Key, Seen]) -> None:
-        """Remember images as the last that were wanted."""
+        found = {key: tuple(part.clone() for part in own) for key, own in zip(images, parts, strict=True)}
         for key, seen in found.items():
-            self._held += 0 if key in self._seen else _bytes(seen)
-            self._seen[key] = seen
-            self._seen.move_to_end(key)
-        while len(self._seen) > self.images or self._held > self.size:
-            self._held -= _bytes(self._seen.popitem(last=False)[1])
+            self.seen.put(key, seen, sum(part.nbytes for part in seen))
+        return found
 
 
 def remembering(model: Any) -> Sight | None:
     """Let a model remember what it sees; None where its family's tower is not known."""
     tower = next((module for module in model.modules() if isinstance(module, TOWERS)), None)
     return None if tower is None else Sight(tower)
-
-
-def _bytes(seen: Seen) -> int:
-    return sum(part.nbytes for part in seen)

@@ -53,9 +53,9 @@ def as_messages(messages: Iterable[Any]) -> list[BaseMessage]:
 
 
 def to_chat(
-    messages: Iterable[Any], reserved: Sequence[str] = ()
+    messages: Iterable[Any], reserved: Sequence[str] = (), read: Callable[[dict[str, Any]], Image.Image] | None = None
 ) -> tuple[list[dict[str, Any]], list[Image.Image]]:
-    """Return the turns as chat templates take them, and the images in their order.
+    """Return the turns as chat templates take them, and the images in their order, as `read` (else `read_image`) does.
 
     `reserved` are control tokens of the tokenizer: written in a text they are broken up, so that no words can
     open a turn or claim an image.
@@ -66,7 +66,7 @@ def to_chat(
         content: list[dict[str, Any]] = []
         for part in _parts(message):
             if is_image(part):
-                images.append(read_image(part))
+                images.append((read or read_image)(part))
                 content.append({"type": "image"})
             else:
                 content.append({"type": "text", "text": _plain(_text(part), reserved)})

@@ -120,7 +120,7 @@ class Weights:
         self.model.set_adapter(name, inference_mode=True)
         self._names[adapter] = name
         if self.sight is not None:
-            self.sight.forget()         # an adapter may bring biases, which all share
+            self.sight.seen.clear()         # an adapter may bring biases, which all share
         self._activated(adapter)
 
     def _activated(self, adapter: str | None) -> None:

@@ -22,6 +22,7 @@ from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
 from assistant.generalist.boxes import JsonThousandths
 from assistant.generalist.local import LocalGeneralist
 from assistant.generalist.processors import load_processor
+from assistant.generalist.turns import read_image
 from tests.fakes import tiny_qwen3vl
 
 LETTERS = ["A", "B", "C"]
@@ -343,3 +344,13 @@ def test_checkpoint_has_all_that_others_need(checkpoint: Path):
             "image_grid_thw"
         ]
         assert grid.tolist() == [[1, 4, 4]]
+
+
+def test_an_image_is_decoded_once(generalist: LocalGeneralist, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr("assistant.generalist.local.read_image", lambda part: read.append(part) or read_image(part))
+    for text in ("Which?", "What else?"):
+        generalist.score([*_asked(71, text=text), {"role": "assistant", "content": "A"}, *_asked(72)], LETTERS)
+    assert len(read) == 2
+    for part in (_image(71), _image(72)):
+        assert np.array_equal(np.asarray(generalist._picture(part)), np.asarray(read_image(part)))

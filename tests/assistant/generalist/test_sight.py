@@ -67,7 +67,7 @@ def looked(generalist: LocalGeneralist, monkeypatch: pytest.MonkeyPatch) -> list
 
 def counted(generalist: LocalGeneralist, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     there, runs = sight(generalist), []
-    there.forget()
+    there.seen.clear()
     forward = there._forward
 
     def count(pixels: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:
@@ -118,7 +118,7 @@ def test_threads_get_their_own_images(generalist: LocalGeneralist) -> None:
     prompts = [asked(text, shade) for shade in range(0, 256, 32) for text in TEXTS]
     with blind(generalist):
         alone = [generalist.score(prompt, LETTERS) for prompt in prompts]
-    sight(generalist).forget()
+    sight(generalist).seen.clear()
     with ThreadPoolExecutor(12) as pool:
         for one, other in zip(pool.map(lambda prompt: generalist.score(prompt, LETTERS), prompts), alone, strict=True):
             assert one == pytest.approx(other, abs=1e-5)
@@ -148,7 +148,7 @@ def test_the_shape_of_an_image_counts(tmp_path: Path) -> None:
         for grid in grids:
             made = there._forward(pixels, grid_thw=grid).pooler_output
             torch.testing.assert_close(there(pixels, grid).pooler_output, made, atol=1e-5, rtol=1e-5)
-    assert len(there._seen) == 2
+    assert len(there.seen._things) == 2
 
 
 @pytest.mark.parametrize("parts", [("language",), ("vision",), ("connector",)])
@@ -170,7 +170,7 @@ def test_adapters_share_only_what_they_leave_alone(parts: tuple[str, ...], tmp_p
     assert runs == ([2] if parts == ("language",) else [2, 2, 2])
 
 
-def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generalist = LocalGeneralist(checkpoint("qwen3_vl", tmp_path / "model"), device="cpu")
     generalist.ready()
     there, runs = sight(generalist), counted(generalist, monkeypatch)
@@ -181,16 +181,11 @@ def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with torch.inference_mode():
             assert len(there(given["pixel_values"], given["image_grid_thw"]).pooler_output)
         return sum(runs) - before
-    there.images = 2
+    there.seen.most = 2
     assert [look(10), look(20), look(10), look(30)] == [1, 1, 0, 1]
     assert [look(10), look(20)] == [0, 1], "10 was wanted after 20"
     assert look(1, 2, 3, 4, 1) == 4
-    one = there._held // 2
-    there.images, there.size = 64, 3 * one
-    assert look(*range(10)) == 8, "3 and 4 were there"
-    assert (len(there._seen), there._held) == (3, 3 * one)
-    there.size = one - 1
-    assert (look(50), len(there._seen), there._held) == (1, 0, 0)
+    assert there.seen._held == sum(part.nbytes for seen, _ in there.seen._things.values() for part in seen)
 
 
 def test_gradients_go_past_it(tmp_path: Path) -> None:
