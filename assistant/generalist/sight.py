@@ -57,7 +57,7 @@ class Sight:
         return BaseModelOutputWithDeepstackFeatures(pooler_output=merged, deepstack_features=between)
 
     def _key(self, pixels: torch.Tensor, grid: torch.Tensor) -> Key:
-        raw = pixels.detach().cpu().contiguous().view(torch.uint8).numpy()
+        raw = pixels.detach().cpu().contiguous().view(torch.uint8).numpy().data
         return self._adapter, tuple(grid.tolist()), hashlib.sha256(raw).digest()
 
     def _looked(self, images: Mapping[Key, tuple[torch.Tensor, torch.Tensor]], kwargs: Mapping[str, Any]
