@@ -1,8 +1,8 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
-tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking.
-Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of what ships
-took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
+tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking ->
+settling. Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of
+what ships took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.kinds import looking
-from instruct_data.mix import LOOKING, SPEAKING, TOGETHER, build
+from instruct_data.mix import LOOKING, SETTLING, SPEAKING, TOGETHER, WEIGHING, build
 from instruct_data.records import read, write
 
 LOG = logging.getLogger(__name__)
@@ -68,58 +69,67 @@ class Nano:
     whole: int = 40000
     """Conversations of the stage after it, of the same kinds, in which the vision tower learns, too."""
     speaking: int = 100000
-    """Conversations of the last stage: boxes, tools, kinds of image, reports and dialogues before the others."""
+    """Conversations of the stage after it: boxes, tools, kinds of image, reports and dialogues before the others."""
+    settling: int = 24000
+    """Conversations of the last stage: evidence and looks again, and tools."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of conversations."""
+
+    name: str
+    """Folder of the checkpoint that it ends with."""
+    records: int
+    shares: Mapping[str, float]
+    """Of the kinds of conversation."""
+    seed: int
+    rate: float
+    """Learning rate."""
+    vision: float
+    """Learning rate of what sees, as a share of the other."""
+    mergers_only: bool = False
+    batch: int = 32
+
+
+def stages(config: Nano) -> tuple[Stage, ...]:
+    """Return the stages of conversations in their order."""
+    return (Stage("weighed", config.weighing, WEIGHING, 2, 1.5e-3, 0.0, batch=64),
+            Stage("instructed", config.instructions, TOGETHER, 3, 1e-3, 1.0, mergers_only=True),
+            Stage("looked", config.looking, LOOKING, 4, 1e-3, 1.0, mergers_only=True),
+            Stage("whole", config.whole, LOOKING, 5, 6e-4, 0.25),
+            Stage("spoken", config.speaking, SPEAKING, 7, 8e-4, 0.25),
+            Stage("nano", config.settling, SETTLING, 8, 6e-4, 0.25))
 
 
 def run(config: Nano) -> None:
     """Run all stages that are not finished yet and write the checkpoint with its card."""
     started, made = time.perf_counter(), config.out / "made"
     library = examined(gather(config.data, config.evidence), made)
-    first = LoopConfig(model=config.out / "seeing", data=config.out / "weighing", images=config.data,
-                       built=config.out, out=config.out / "weighed", vision_rate=0, learning_rate=1.5e-3, batch=64)
-    second = replace(first, model=first.out, data=config.out / "instructions", out=config.out / "instructed",
-                     vision_rate=1, mergers_only=True, learning_rate=1e-3, batch=32, seed=3)
-    third = replace(second, model=second.out, data=config.out / "looking", out=config.out / "looked", seed=4)
-    fourth = replace(third, model=third.out, data=config.out / "whole", out=config.out / "whole_seen", vision_rate=0.25,
-                     mergers_only=False, learning_rate=6e-4, seed=5)
-    fifth = replace(fourth, model=fourth.out, data=config.out / "speaking", out=config.out / "nano", learning_rate=8e-4,
-                    seed=7)
 
     def words() -> None:
         write(build(library, config.words, 1), config.out / "words" / "records.jsonl")
         start(config.out / "words", config.out / "start", NanoConfig())
 
-    def weigh() -> None:
-        write(build(library, config.weighing, 2, ["weighing", "imagined"]), first.data / "records.jsonl")
-        loop.run(first)
-
-    def instruct() -> None:
-        write(build(library, config.instructions, 3, shares=TOGETHER), second.data / "records.jsonl")
-        loop.run(second)
-
-    def look() -> None:
-        write(build(library, config.looking, 4, shares=LOOKING), third.data / "records.jsonl")
-        loop.run(third)
-
-    def see_and_say() -> None:
-        write(build(library, config.whole, 5, shares=LOOKING), fourth.data / "records.jsonl")
-        loop.run(fourth)
-
-    def speak() -> None:
-        write(build(library, config.speaking, 7, shares=SPEAKING), fifth.data / "records.jsonl")
-        loop.run(fifth)
-
+    last = config.out / "seeing"
     _once(config.out, "words", words)
-    _once(config.out, "seeing", lambda: see(config.out / "start", library, Images(config.data, config.out), first.model,
+    _once(config.out, "seeing", lambda: see(config.out / "start", library, Images(config.data, config.out), last,
                                             VisionConfig(epochs=config.vision_epochs)))
-    _once(config.out, "weighed", weigh)
-    _once(config.out, "instructed", instruct)
-    _once(config.out, "looked", look)
-    _once(config.out, "whole_seen", see_and_say)
-    _once(config.out, "nano", speak)
-    told = validate_look(fifth.out, examined(gather(config.data, split="val"), made))
+    for stage in stages(config):
+        _once(config.out, stage.name, partial(_taught, config, library, stage, last))
+        last = config.out / stage.name
+    told = validate_look(last, examined(gather(config.data, split="val"), made))
     LOG.info("look on validation: %s", told)
-    write_card(fifth.out, library, round(time.perf_counter() - started))
+    write_card(last, library, round(time.perf_counter() - started))
+
+
+def _taught(config: Nano, library: Library, stage: Stage, model: Path) -> None:
+    """Build a stage's conversations and teach the checkpoint before it on them."""
+    data = config.out / "conversations" / stage.name
+    write(build(library, stage.records, stage.seed, shares=stage.shares), data / "records.jsonl")
+    loop.run(LoopConfig(model=model, data=data, images=config.data, built=config.out, out=config.out / stage.name,
+                        batch=stage.batch, learning_rate=stage.rate, vision_rate=stage.vision,
+                        mergers_only=stage.mergers_only, seed=stage.seed))
 
 
 def _once(out: Path, name: str, make: Callable[[], None]) -> None:

@@ -42,7 +42,7 @@ OPTIONS = 0.3
 """Share of the questions for an opinion that name options."""
 MOST_OTHERS = 4
 """Tools for other kinds of image on offer, at most."""
-KS = (1, 3, 5, 7)
+KS = tuple(range(1, 10))
 NOUNS = ("net", "expert", "opinion", "reader", "model", "tool")
 
 OPINION = (*OPEN_QUESTIONS, "(What is wrong|Is anything wrong|Is there anything abnormal) here?",
