@@ -1,8 +1,8 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
-tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking ->
-settling. Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of
-what ships took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
+tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking.
+Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of what ships
+took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.kinds import looking
-from instruct_data.mix import LOOKING, SETTLING, SPEAKING, TOGETHER, WEIGHING, build
+from instruct_data.mix import LOOKING, SPEAKING, TOGETHER, WEIGHING, build
 from instruct_data.records import read, write
 
 LOG = logging.getLogger(__name__)
@@ -69,9 +69,7 @@ class Nano:
     whole: int = 40000
     """Conversations of the stage after it, of the same kinds, in which the vision tower learns, too."""
     speaking: int = 100000
-    """Conversations of the stage after it: boxes, tools, kinds of image, reports and dialogues before the others."""
-    settling: int = 24000
-    """Conversations of the last stage: evidence and looks again, and tools."""
+    """Conversations of the last stage: boxes, tools, kinds of image, reports and dialogues before the others."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,7 @@ def stages(config: Nano) -> tuple[Stage, ...]:
             Stage("instructed", config.instructions, TOGETHER, 3, 1e-3, 1.0, mergers_only=True),
             Stage("looked", config.looking, LOOKING, 4, 1e-3, 1.0, mergers_only=True),
             Stage("whole", config.whole, LOOKING, 5, 6e-4, 0.25),
-            Stage("spoken", config.speaking, SPEAKING, 7, 8e-4, 0.25),
-            Stage("nano", config.settling, SETTLING, 8, 6e-4, 0.25))
+            Stage("nano", config.speaking, SPEAKING, 7, 8e-4, 0.25))
 
 
 def run(config: Nano) -> None:

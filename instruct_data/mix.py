@@ -109,13 +109,6 @@ SPEAKING = {
     "counting": 0.005, "weighing": 0.005, "imagined": 0.005}
 """Shares of the stage after it, which teaches what is said and done beyond naming a label, the most that was weak."""
 
-SETTLING = {
-    "evidence": 0.22, "imagined_tools": 0.21, "looking": 0.13, "visual_grounding": 0.11, "tool_use": 0.10,
-    "image_kind": 0.05, "image_analysis": 0.03, "weighing": 0.02, "imagined": 0.02, "vqa": 0.02, "refusal": 0.02,
-    "findings": 0.02, "presence": 0.01, "report": 0.01, "grading": 0.01, "comparison": 0.01, "multi_label": 0.005,
-    "referring_classification": 0.005}
-"""Shares of the last, short stage: evidence and looks, which the stage before paid for, and arguments of tools."""
-
 TRIES = 400
 """Items asked for a record of a kind before the kind is said to have none."""
 

@@ -185,15 +185,15 @@ def test_the_whole_recipe_runs_in_miniature(world: Path, tmp_path: Path) -> None
     """All stages on drawn images, by the one documented command."""
     command = ["nano", "--data", str(world / "data"), "--evidence", str(world / "evidence"), "--out", str(tmp_path),
                "--words", "600", "--vision-epochs", "1", "--weighing", "64", "--instructions", "32", "--looking", "32",
-               "--whole", "32", "--speaking", "32", "--settling", "32"]
+               "--whole", "32", "--speaking", "32"]
     assert main(command) == 0
-    stages = ("words", "seeing", "weighed", "instructed", "looked", "whole", "spoken", "nano")
+    stages = ("words", "seeing", "weighed", "instructed", "looked", "whole", "nano")
     assert {f.stem for f in tmp_path.glob("*.finished")} == set(stages)
     weights = tmp_path / "nano" / "model.safetensors.index.json"
     (tmp_path / "nano.finished").unlink()
-    before = (tmp_path / "spoken" / "training.json").stat().st_mtime_ns, weights.stat().st_mtime_ns
+    before = (tmp_path / "whole" / "training.json").stat().st_mtime_ns, weights.stat().st_mtime_ns
     assert main(command) == 0, "stopped in the last stage, it goes on with that alone"
-    assert (tmp_path / "spoken" / "training.json").stat().st_mtime_ns == before[0]
+    assert (tmp_path / "whole" / "training.json").stat().st_mtime_ns == before[0]
     assert weights.stat().st_mtime_ns > before[1]
     logged = [json.loads(line) for line in (tmp_path / "nano" / "log.jsonl").read_text().splitlines()]
     assert len(logged) == 1, "a stage keeps its own log, not that of the one before"
