@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,7 +23,7 @@ from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
 from assistant.collaboration.shortlist import shortlist
 from assistant.collaboration.texts import SIMILAR_TEXTS, Apart, Found, TextIndex
 from assistant.errors import BadReply, ToolsUnsupported
-from assistant.generalist.boxes import read_back, told
+from assistant.generalist.boxes import corrected, read_back, told
 from assistant.generalist.generalist import Generalist
 from assistant.records import without_images
 from assistant.scoping import scoping
@@ -179,9 +180,7 @@ class Consultation:
                     continue  # a small generalist's counts are made true before anybody reads them
             yield step
         if self.generalist.taught_kinds and said:
-            text, supported = template.recounted("".join(said), self._evidence())
-            if not supported:
-                text, supported = template.recounted(self._reconsidered(text, self._evidence()), self._evidence())
+            text, supported = self._made_true("".join(said))
             unsupported = None if supported else "no specialist and no similar case says the same"
             said = [text]
             yield from (TextDelta(piece) for piece in re.findall(r"\S+\s*", text))
@@ -198,10 +197,37 @@ class Consultation:
             said.append(f"\n\n{notes}")
             yield TextDelta(f"\n\n{notes}")
         size = self.question.studies[0].size
-        boxes = tuple(read_back(self.generalist.boxes, written, size, template.shown_size(size)))
+        located = self._located() if self.generalist.taught_kinds else {}
+        boxes = [box for box in read_back(self.generalist.boxes, written, size, template.shown_size(size))
+                 if box.label.lower() not in located]
         answer = Answer(text="".join(said), label=None, confidence=None, refer=reason is not None,
                         refer_reason=reason, kind=self._scoping.triaged.kind)
         yield self._finished(answer, evidence, boxes)
+
+    def _made_true(self, text: str) -> tuple[str, bool]:
+        """Return what a small generalist wrote, held to what others found, and whether its label has any support.
+
+        Its counts and the boxes of what a specialist located are theirs; what it left out of what was heard is added.
+        """
+        evidence, size = self._evidence(), self.question.studies[0].size
+        text, supported = template.recounted(text, evidence)
+        if not supported:
+            text, supported = template.recounted(self._reconsidered(text, evidence), evidence)
+        text = corrected(self.generalist.boxes, text, self._located(), size, template.shown_size(size))
+        left_out = "" if template.NAMED.search(text) else template.panel(evidence)
+        return " ".join(filter(None, [text, left_out, *(f"{words}." for words in self._measured())])), supported
+
+    def _located(self) -> dict[str, list[Box]]:
+        """Return the boxes that specialists found, by their label in small letters."""
+        frame, found = self.question.studies[0].key_frame, defaultdict[str, list[Box]](list)
+        for finding in self._findings():
+            if isinstance(finding, Boxes):
+                drawn: Sequence[Box] = finding.boxes
+            else:
+                drawn = finding.shown(frame).boxes() if isinstance(finding, Masks | Volumes) else ()
+            for box in drawn:
+                found[box.label.lower()].append(box)
+        return found
 
     def _reconsidered(self, text: str, evidence: Evidence) -> str:
         """Return a text whose label nothing supports with the label chosen by letters: there the evidence is weighed.
@@ -252,7 +278,7 @@ class Consultation:
         collaboration.results = self._results
         try:
             yield from self._noted(agent.run(self.generalist, offered, collaboration))
-            if self.generalist.taught_kinds:
+            if self.generalist.taught_kinds and self._results:
                 yield from self._rest_of_the_panel()
         except ToolsUnsupported as error:
             reason = f"{error} Every specialist in scope was asked instead."
@@ -264,9 +290,9 @@ class Consultation:
                 yield from agent.run(self.generalist, (), last)
 
     def _rest_of_the_panel(self) -> Iterator[Step]:
-        """Hear the others too once one specialist was asked: a small generalist asks the same one again and again."""
+        """Hear the others too once anything was asked: a small generalist asks the same one again and again."""
         asked = {r.finding.specialist for r in self._results.values() if r.finding is not None}
-        for name in self._scoping.triaged.in_scope if asked else ():
+        for name in self._scoping.triaged.in_scope:
             if name not in asked:
                 finding, seconds = moed.ask(name, self.question.studies[0])
                 yield from self._observe(name, {}, Result(finding=finding, seconds=seconds))

@@ -188,7 +188,8 @@ def panel(evidence: Evidence) -> str:
     if evidence.rad:
         counted = Counter(c.label for c in evidence.rad).most_common(2)
         named = ", ".join(f"{n} {label}" for label, n in counted)
-        said.append(f"Of {len(evidence.rad)} similar cases: {named}.")
+        said.append(f"Of {len(evidence.rad)} similar cases: {named}." if len(evidence.rad) > 1 else
+                    f"The one similar case: {evidence.rad[0].label}.")
     return " ".join(said)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -223,6 +223,26 @@ def told(codec: BoxCodec, box: Box, size: Size, shown: Size) -> str:
     across, down = shown[0] / size[0], shown[1] / size[1]
     x1, y1, x2, y2 = box.xyxy
     return codec.region(replace(box, xyxy=(x1 * across, y1 * down, x2 * across, y2 * down)), shown)
+
+
+LISTS = re.compile(r"\[\s*\{.*?\}\s*\]", re.DOTALL)
+
+
+def corrected(codec: BoxCodec, text: str, located: Mapping[str, Sequence[Box]], size: Size, shown: Size) -> str:
+    """Return a reply whose lists of boxes hold those that were `located`, by label, where they name such a label.
+
+    `located` is in pixels of an image of `size` that the model got as `shown`. Lists in JSON alone are corrected.
+    """
+    across, down = shown[0] / size[0], shown[1] / size[1]
+
+    def write(found: re.Match[str]) -> str:
+        names = dict.fromkeys(label.lower() for label, _ in _json_boxes(found[0]))
+        boxes = [b for name in names for b in located.get(name, ())]
+        moved = [replace(b, xyxy=(b.xyxy[0] * across, b.xyxy[1] * down, b.xyxy[2] * across, b.xyxy[3] * down))
+                 for b in boxes]
+        return codec.encode(moved, shown) if moved else found[0]
+
+    return LISTS.sub(write, text)
 
 
 def _binned(box: Box, size: Size, bins: Size) -> tuple[int, int, int, int]:

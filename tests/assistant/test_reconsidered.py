@@ -1,4 +1,4 @@
-"""What a small generalist wrote against all evidence is decided again between letters, where evidence is weighed."""
+"""What a small generalist writes is held to what others found: labels, counts, boxes, and what it left out."""
 
 from __future__ import annotations
 
@@ -53,3 +53,27 @@ def test_what_the_letters_choose_against_all_evidence_goes_to_a_human(tmp_path, 
     supported = any(o.label == "meningioma" for o in answer.evidence.moed) or any(
         c.label == "meningioma" for c in answer.evidence.rad)
     assert answer.refer is not supported
+
+
+def test_boxes_of_what_a_specialist_located_are_the_specialists(tmp_path, zoo):
+    zoo.kind = "breast ultrasound"
+
+    class Breast(Small):
+        @property
+        def taught_kinds(self) -> frozenset[str]:
+            return frozenset({"breast ultrasound"})
+
+    written = 'Here: [{"bbox_2d": [0, 0, 500, 500], "label": "lesion"}, {"bbox_2d": [0, 0, 9, 9], "label": "lesion"}]'
+    answer = Assistant(generalist=Breast([written]), home=tmp_path).ask(picture(), "Where?", collaboration="full")
+    assert [(b.label, b.xyxy) for b in answer.boxes] == [("lesion", (8, 4, 16, 12))], "once, and not its own"
+    assert '[0, 0, 500, 500]' not in answer.text
+    assert answer.text.startswith('Here: [{"bbox_2d": [250, ')
+
+
+def test_what_was_heard_and_left_out_is_added(tmp_path, zoo):
+    one = Assistant(generalist=Small(["An image of a head."]), home=tmp_path)
+    answer = one.ask(picture(), "What is it?", collaboration="full")
+    assert answer.text.startswith("An image of a head. ")
+    assert all(f"{o.specialist}: {o.label}" in answer.text for o in answer.evidence.moed)
+    alone = Assistant(generalist=Small(["An image of a head."]), home=tmp_path / "alone")
+    assert alone.ask(picture(), "What is it?", collaboration="none").text == "An image of a head."
