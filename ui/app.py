@@ -70,7 +70,8 @@ def _sidebar() -> work.Sidebar:
 
 
 def _laid_out(models: Sequence[str], *, keeps: bool) -> tuple[Parts, work.Below | None]:
-    state, answered = gr.State(None, time_to_live=STATE_S), gr.State(0)
+    # A session from the first moment: what a visitor does while the page starts is done to the same one.
+    state, answered = gr.State(Session(), time_to_live=STATE_S), gr.State(0)
     with gr.Sidebar(position="right", open=False, width=300, elem_id="settings"):
         settings = drawer.build(models)
     with gr.Row(equal_height=False, elem_id="sides"):

@@ -205,12 +205,10 @@ class _Wired:
         """Open what the browser left; what a visitor did before this came, on a busy machine, is kept."""
         known = browser if isinstance(browser, dict) and isinstance(browser.get("secret"), str) else {}
         secret = known.get("secret") or memory.fresh_secret()
-        owner, session = memory.owner_of(secret), None
-        if present is not None and (present.studies or present.history):
-            present.owner, session = owner, present
-        elif known.get("conversation"):
-            session = self._recalled(owner, str(known["conversation"]))
-        session = session or Session(owner=owner)
+        owner, present = memory.owner_of(secret), present or Session()
+        present.owner = owner
+        left = self._recalled(owner, str(known["conversation"])) if known.get("conversation") else None
+        session = left if left is not None and not (present.studies or present.history) else present
         return {self.browser: {"secret": secret, "conversation": session.conversation}, **self.opened(session)}
 
     def _recalled(self, owner: str, conversation: str) -> Session | None:
