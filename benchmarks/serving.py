@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving [--model M] [--requests 8] [--clients 1,4,16,64] [--sides passed,full] [--write]
 
-Sides, all with the same image, question and number of tokens:
+Sides, all with the same question and number of tokens, each request with an image that nobody sent before:
 bare      the generalist in this process, one after the other and as one batch; with a URL as --model, its server
 passed    the endpoint handing the question to the generalist as it is, which is what is compared with bare
 alone     the endpoint's consultation without collaboration (triage, trace)
@@ -20,6 +20,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -71,10 +72,9 @@ class Flags:
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return 0."""
     flags = parse(Flags, argv, "python -m benchmarks.serving")
-    image = picture()
     with tempfile.TemporaryDirectory() as home, served(flags.model, Path(home)) as server:
         report = {"machine": machine(), "model": flags.model or "consilium-nano", "tokens": TOKENS, "aim": AIM,
-                  **measure(flags, server, image)}
+                  **measure(flags, server)}
     show(report)
     if flags.write:
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
@@ -94,29 +94,29 @@ class Server:
         return used.user + used.system
 
 
-def measure(flags: Flags, server: Server, image: bytes) -> dict[str, Any]:
+def measure(flags: Flags, server: Server) -> dict[str, Any]:
     """Return all figures."""
-    generalist = open_generalist(flags.model or None)
-    messages: Any = [{"role": "user", "content": [
-        {"type": "image_url", "image_url": {"url": template.png_url(read_study(image))}},
-        {"type": "text", "text": QUESTION}]}]
+    generalist, rounds, batch = open_generalist(flags.model or None), 2 * flags.requests, 16
+    new = itertools.count()
+    conversations = iter([conversation(next(new)) for _ in range(1 + rounds + batch)])
+    passed = iter([body("passed", next(new)) for _ in range(rounds)])
 
     def bare() -> None:
-        generalist.invoke(messages, max_tokens=TOKENS)
-    bodies = {kind: body(kind, image) for kind in flags.sides.split(",")}
-    passed = body("passed", image)
+        generalist.invoke(next(conversations), max_tokens=TOKENS)
+    kinds = flags.sides.split(",")
     with httpx.Client(base_url=server.url, timeout=600) as web:
-        for asked in (passed, *bodies.values()):
-            web.post("/v1/chat/completions", json=asked).raise_for_status()
+        for kind in ("passed", *kinds):
+            web.post("/v1/chat/completions", json=body(kind, next(new))).raise_for_status()
         bare()
-        turns = overhead(bare, lambda: web.post("/v1/chat/completions", json=passed).raise_for_status(),
-                         server.processor_s, 2 * flags.requests)
-    batch = 16
+        turns = overhead(bare, lambda: web.post("/v1/chat/completions", json=next(passed)).raise_for_status(),
+                         server.processor_s, rounds)
+    together = list(conversations)
     began = time.perf_counter()
-    generalist.reply_many([messages] * batch, max_tokens=TOKENS)
+    generalist.reply_many(together, max_tokens=TOKENS)
     seconds = time.perf_counter() - began
-    sides = {kind: {str(n): asyncio.run(load(server, bodies[kind], n, max(flags.requests, 2 * n)))
-                    for n in map(int, flags.clients.split(","))} for kind in bodies}
+    sides = {kind: {str(n): asyncio.run(load(server, [body(kind, next(new)) for _ in range(max(flags.requests, 2 * n))],
+                                             n))
+                    for n in map(int, flags.clients.split(","))} for kind in kinds}
     return {"one_client": turns, "bare_batch_of_16_per_second": batch / seconds, "sides": sides,
             "speed_up": {kind: {n: at["per_second"] / side["1"]["per_second"] for n, at in side.items()}
                          for kind, side in sides.items() if "1" in side},
@@ -149,22 +149,23 @@ def clocked(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-async def load(server: Server, asked: dict[str, Any], clients: int, requests: int) -> dict[str, float]:
-    """Ask from so many clients until so many requests are answered; raises where one is not."""
-    left, seconds, first = iter(range(requests)), [], []
+async def load(server: Server, bodies: Sequence[dict[str, Any]], clients: int) -> dict[str, float]:
+    """Ask from so many clients until all requests are answered; raises where one is not."""
+    left, seconds, first = iter(bodies), [], []
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(base_url=server.url, timeout=600, limits=limits) as web:
         async def client() -> None:
-            for _ in left:
+            for asked in left:
                 began = time.perf_counter()
                 first.append(await (streamed if asked.get("stream") else whole)(web, asked))
                 seconds.append(time.perf_counter() - began)
         began, worked = time.perf_counter(), server.processor_s()
         await asyncio.gather(*(client() for _ in range(clients)))
         took, worked = time.perf_counter() - began, server.processor_s() - worked
-    found = {"processor_s": worked / requests, "per_second": requests / took, "median_s": statistics.median(seconds),
+    count = len(bodies)
+    found = {"processor_s": worked / count, "per_second": count / took, "median_s": statistics.median(seconds),
              "p95_s": float(np.percentile(seconds, 95))}
-    return found | ({"first_text_s": statistics.median(first)} if asked.get("stream") else {})
+    return found | ({"first_text_s": statistics.median(first)} if any(first) else {})
 
 
 async def whole(web: httpx.AsyncClient, asked: dict[str, Any]) -> float:
@@ -186,9 +187,16 @@ async def streamed(web: httpx.AsyncClient, asked: dict[str, Any]) -> float:
     return first
 
 
-def body(kind: str, image: bytes) -> dict[str, Any]:
-    """Return the request of a side."""
-    url = "data:image/png;base64," + base64.b64encode(image).decode()
+def conversation(number: int) -> Any:
+    """Return a question about one picture as the generalist takes it."""
+    url = template.png_url(read_study(picture(number)))
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}},
+                                         {"type": "text", "text": QUESTION}]}]
+
+
+def body(kind: str, number: int) -> dict[str, Any]:
+    """Return the request of a side about one picture."""
+    url = "data:image/png;base64," + base64.b64encode(picture(number)).decode()
     asked: dict[str, Any] = {"model": "consilium", "messages": [{"role": "user", "content": [
         {"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": QUESTION}]}]}
     if kind in ("passed", "stream"):
@@ -197,10 +205,10 @@ def body(kind: str, image: bytes) -> dict[str, Any]:
     return asked | {"consilium": {"collaboration": "none" if kind == "alone" else "full", "options": OPTIONS}}
 
 
-def picture() -> bytes:
-    """Return a drawn picture of 224 pixels, as PNG; the time does not depend on what it shows."""
+def picture(number: int) -> bytes:
+    """Return one of many drawn pictures of 224 pixels, as PNG; the time does not depend on what it shows."""
     buffer = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 90, (224, 224, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(number).integers(0, 90, (224, 224, 3), dtype=np.uint8)
     pixels[60:120, 80:150] = 200
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
