@@ -189,7 +189,7 @@ def panel(evidence: Evidence) -> str:
         counted = Counter(c.label for c in evidence.rad).most_common(2)
         named = ", ".join(f"{n} {label}" for label, n in counted)
         said.append(f"Of {len(evidence.rad)} similar cases: {named}." if len(evidence.rad) > 1 else
-                    f"The one similar case: {evidence.rad[0].label}.")
+                    f"The one similar case: {counted[0][0]}.")
     return " ".join(said)
 
 

@@ -46,7 +46,7 @@ class JsonThousandths:
 
     def encode(self, boxes: Sequence[Box], size: Size) -> str:
         """Return the JSON list."""
-        return _json_list(boxes, [[self.step * round(v / self.step) for v in _binned(b, size, (1000, 1000))]
+        return _json_list(boxes, [tuple(self.step * round(v / self.step) for v in _binned(b, size, (1000, 1000)))
                                   for b in boxes])
 
     def region(self, box: Box, size: Size) -> str:
