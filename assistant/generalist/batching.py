@@ -1,11 +1,13 @@
 """What is asked at the same time is answered together: a queue before anything that is faster on several at once.
 
-While a batch runs, the next gathers; one that was answered is waited for a moment, for clients come again. It knows
-neither models nor texts.
+A closed batch (`ask`) begins and ends as one: while it runs the next gathers, and those that it answered are waited
+for a moment, for clients come again. An open one (`enter`) takes in what comes while it runs. It knows neither models
+nor texts.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -23,13 +25,18 @@ PATIENCE = 0.25
 """How long a batch waits for those that the last one answered, as a share of the time that that one took."""
 
 
+More = Callable[[int], list[Any]]
+"""Takes in jobs that came for an open batch meanwhile, at most so many; none while a job of another key is older."""
+
+
 @dataclass(eq=False)
 class _Waiting(Generic[Job, Result]):
     key: Hashable
     job: Job
-    run: Callable[[list[Job]], Sequence[Result]]
+    run: Callable[..., Any]
     call: object
     """Shared by the jobs that one caller asked at once."""
+    open: bool = False
     done: Future[Result] = field(default_factory=Future)
 
 
@@ -69,7 +76,19 @@ class Gathering:
                ) -> list[Future[Result]]:
         """Queue the jobs, all at once, and return where their results will stand."""
         call = object()
-        waiting = [_Waiting(key, job, run, call) for key, job in jobs]
+        waiting: list[_Waiting[Job, Result]] = [_Waiting(key, job, run, call) for key, job in jobs]
+        self._queue(waiting)
+        return [one.done for one in waiting]
+
+    def enter(self, jobs: Sequence[tuple[Hashable, Job]], run: Callable[[list[Job], More], None]) -> None:
+        """Queue the jobs for an open batch; `run` gets those of one key, and what takes in more of it.
+
+        Each job tells its own end and its own fault: `run` raises nothing.
+        """
+        call = object()
+        self._queue([_Waiting(key, job, run, call, open=True) for key, job in jobs])
+
+    def _queue(self, waiting: Sequence[_Waiting[Any, Any]]) -> None:
         with self._more:
             self._waiting += waiting
             self._more.notify_all()
@@ -78,7 +97,6 @@ class Gathering:
                 threading.Thread(target=self._work, name="gathering", daemon=True).start()
         if (left := LEFT.get()) is not None:
             left.add_done_callback(lambda _: self._drop(waiting))
-        return [one.done for one in waiting]
 
     def _drop(self, jobs: Sequence[_Waiting[Any, Any]]) -> None:
         """Take out the jobs that do not run yet."""
@@ -89,16 +107,13 @@ class Gathering:
 
     def _work(self) -> None:
         while batch := self._next():
-            began = time.monotonic()
-            try:
-                results = batch[0].run([one.job for one in batch])
-                for one, result in zip(batch, results, strict=True):
-                    one.done.set_result(result)
-            except BaseException as fault:  # noqa: BLE001 it is raised again where the results are read
-                for one in batch:
-                    if not one.done.done():
-                        one.done.set_exception(fault)
-            self._end(batch, began)
+            if batch[0].open:
+                self._ran = _Ran()
+                _open(batch, functools.partial(self._joining, batch[0].key))
+            else:
+                began = time.monotonic()
+                _close(batch)
+                self._end(batch, began)
 
     def _end(self, batch: Sequence[_Waiting[Any, Any]], began: float) -> None:
         now, key = time.monotonic(), batch[0].key
@@ -114,13 +129,23 @@ class Gathering:
             if not self._waiting:
                 self._busy = False
                 return []
-            batch = self._like()[:self.most]
-            taken = set(map(id, batch))
-            self._waiting = [one for one in self._waiting if id(one) not in taken]
-            for one in batch:
-                one.done.set_running_or_notify_cancel()
-            self.rows = [*self.rows[-63:], len(batch)]
-            return batch
+            return self._taken(self.most, 0)
+
+    def _joining(self, key: Hashable, room: int) -> list[Any]:
+        with self._more:
+            if room < 1 or not self._waiting or self._waiting[0].key != key:
+                return []
+            return [one.job for one in self._taken(room, self.most - room)]
+
+    def _taken(self, room: int, running: int) -> list[_Waiting[Any, Any]]:
+        """Take the oldest job and those like it, at most `room`, to run with others that do."""
+        batch = self._like()[:room]
+        taken = set(map(id, batch))
+        self._waiting = [one for one in self._waiting if id(one) not in taken]
+        for one in batch:
+            one.done.set_running_or_notify_cancel()
+        self.rows = [*self.rows[-63:], running + len(batch)]
+        return batch
 
     def _wait(self) -> None:
         """Wait a moment for those that the last batch answered."""
@@ -131,3 +156,22 @@ class Gathering:
 
     def _like(self) -> list[_Waiting[Any, Any]]:
         return [one for one in self._waiting if one.key == self._waiting[0].key]
+
+
+def _close(batch: Sequence[_Waiting[Any, Any]]) -> None:
+    """Run a closed batch."""
+    try:
+        results = batch[0].run([one.job for one in batch])
+        for one, result in zip(batch, results, strict=True):
+            one.done.set_result(result)
+    except BaseException as fault:  # noqa: BLE001 it is raised again where the results are read
+        for one in batch:
+            if not one.done.done():
+                one.done.set_exception(fault)
+
+
+def _open(batch: list[_Waiting[Any, Any]], more: More) -> None:
+    """Run an open batch; jobs that end long before it are not held."""
+    run, jobs = batch[0].run, [one.job for one in batch]
+    batch.clear()
+    run(jobs, more)

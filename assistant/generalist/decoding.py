@@ -15,6 +15,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from assistant.errors import GeneralistError
 from assistant.generalist.processors import Row
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ class _Rows(BaseStreamer):
         if not self.began:
             self.began = True
             return
-        for reply, token in zip(self.replies, value.reshape(-1).tolist(), strict=True):
-            reply.take(token, self.ends, self.tokenizer)
+        hand(self.replies, value.reshape(-1).tolist(), self.ends, self.tokenizer)
 
     def end(self) -> None:
         """Do nothing: every row has its own end."""
@@ -131,21 +131,37 @@ class _Bound(LogitsProcessor):
         self.replies = replies
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        forbidden = torch.zeros(scores.shape, dtype=torch.bool)  # (B, vocabulary)
-        for row, reply in enumerate(self.replies):
-            if reply.grammar is not None and not reply.over:
-                allowed = reply.grammar.allowed()
-                forbidden[row] = True
-                forbidden[row, :len(allowed)] = ~allowed
-        return scores.masked_fill(forbidden.to(scores.device), float("-inf"))
+        return bound(self.replies, scores)
+
+
+def bound(replies: Sequence[Writing], scores: torch.Tensor) -> torch.Tensor:
+    """Return the scores (B, vocabulary) with what a reply's grammar forbids at minus infinity."""
+    if all(reply.grammar is None for reply in replies):
+        return scores
+    forbidden = torch.zeros(scores.shape, dtype=torch.bool)
+    for row, reply in enumerate(replies):
+        if reply.grammar is not None and not reply.over:
+            allowed = reply.grammar.allowed()
+            forbidden[row] = True
+            forbidden[row, :len(allowed)] = ~allowed
+    return scores.masked_fill(forbidden.to(scores.device), float("-inf"))
+
+
+def hand(replies: Sequence[Writing], tokens: Sequence[int], ends: Sequence[int], tokenizer: Any) -> None:
+    """Give each reply its next token; one whose grammar does not go on ends with that fault."""
+    for reply, token in zip(replies, tokens, strict=True):
+        try:
+            reply.take(token, ends, tokenizer)
+        except GeneralistError as fault:
+            reply.over, reply.fault = True, fault
 
 
 def write(model: Any, batch: Row, replies: Sequence[Writing], settings: Any, tokenizer: Any) -> None:
-    """Write the replies to the rows of a batch; settings are of all."""
-    bound = [_Bound(replies)] if any(reply.grammar is not None for reply in replies) else []
+    """Write the replies to the rows of a batch, which ends with the last of them; settings are of all."""
+    forms = [_Bound(replies)] if any(reply.grammar is not None for reply in replies) else []
     model.generate(**batch, generation_config=settings, streamer=_Rows(replies, settings.eos_token_id, tokenizer),
                    stopping_criteria=StoppingCriteriaList([_Over(replies)]),
-                   logits_processor=LogitsProcessorList(bound))
+                   logits_processor=LogitsProcessorList(forms))
 
 
 def likelihoods(logits: torch.Tensor, ids: Sequence[int], top: int, tokenizer: Any) -> list[dict[str, Any]]:
@@ -158,3 +174,14 @@ def likelihoods(logits: torch.Tensor, ids: Sequence[int], top: int, tokenizer: A
     best = shares.topk(max(top, 1), dim=-1).indices.tolist()
     return [{**told(token, i), "top_logprobs": [told(other, i) for other in best[i][:top]]}
             for i, token in enumerate(ids)]
+
+
+def end(replies: Sequence[Writing], fault: BaseException | None, tokenizer: Any) -> None:
+    """End replies, with the fault that ended them; what torch raises becomes GeneralistError."""
+    if isinstance(fault, RuntimeError | ValueError | MemoryError):
+        told = GeneralistError(f"The generalist stopped: {fault}")
+        told.__cause__ = fault
+        fault = told
+    for reply in replies:
+        reply.fault = reply.fault or fault
+        reply.close(tokenizer)

@@ -21,14 +21,15 @@ from pydantic import PrivateAttr
 
 from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
 from assistant.generalist.adapters import sha256_of
-from assistant.generalist.batching import LEFT, Gathering
+from assistant.generalist.batching import LEFT, Gathering, More
 from assistant.generalist.boxes import BoxCodec
-from assistant.generalist.decoding import Writing, likelihoods, write
+from assistant.generalist.decoding import Writing, end, likelihoods, write
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.grammar import Grammar, calls_of, json_of
 from assistant.generalist.habits import Habits, read_habits
 from assistant.generalist.lately import Lately
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
+from assistant.generalist.rolling import Rolling, rolls
 from assistant.generalist.scoring import next_tokens, sums
 from assistant.generalist.turns import Splitter, forced, parse_reply, read_image, to_chat
 from assistant.generalist.weights import Weights
@@ -168,8 +169,8 @@ class LocalGeneralist(Generalist):
         replies = [self._writing(row, stop, kwargs, prefix, watched=False) for row, prefix in prompts]
         # Rows of like length share a batch: less padding, and the long ones do not keep the short ones waiting.
         ordered = sorted(replies, key=lambda reply: reply.row["input_ids"].shape[1])
-        key = "many" if self._settings(kwargs).do_sample else GREEDY
-        self._gathering.ask([((key, self.adapter), reply) for reply in ordered], self._write)
+        key = "many" if _temperature(self.temperature, kwargs) else GREEDY
+        self._gathering.enter([((key, self.adapter), reply) for reply in ordered], self._write)
         return [self._reply(reply, prefix) for reply, (_, prefix) in zip(replies, prompts, strict=True)]
 
     def _reply(self, done: Writing, prefix: str) -> AIMessage:
@@ -304,7 +305,7 @@ class LocalGeneralist(Generalist):
     def _settings(self, kwargs: Mapping[str, Any]) -> Any:
         """Return the generation config of a call; what the checkpoint says about sampling is not used."""
         settings = copy.deepcopy(self._model.generation_config)
-        temperature = float(kwargs.get("temperature", self.temperature) or 0.0)
+        temperature = _temperature(self.temperature, kwargs)
         settings.update(
             do_sample=temperature > 0,
             temperature=temperature or 1.0,
@@ -327,43 +328,39 @@ class LocalGeneralist(Generalist):
             left.add_done_callback(lambda _: reply.leave())
         return reply
 
-    def _key(self, reply: Writing) -> Any:
-        """Return what replies of one batch share: sampled ones are written alone."""
-        return reply if self._settings(reply.settings).do_sample else GREEDY
-
     def _begun(self, reply: Writing) -> Generator[str]:
-        """Queue a reply and return its pieces."""
-        self._gathering.submit([((self._key(reply), self.adapter), reply)], self._write)
+        """Queue a reply and return its pieces; sampled ones are written alone."""
+        key = reply if _temperature(self.temperature, reply.settings) else GREEDY
+        self._gathering.enter([((key, self.adapter), reply)], self._write)
         return reply.pieces()
 
-    def _write(self, replies: list[Writing]) -> list[Writing]:
-        """Write replies as one batch, and leave the program's random state alone; a fault stands in each of them."""
-        wanted = [reply for reply in replies if not reply.over]
+    def _write(self, replies: list[Writing], more: More) -> None:
+        """Write replies and, where the model lets them join, those that come meanwhile; each holds its own fault."""
         try:
-            if wanted:
-                self._run(wanted)
-        except (RuntimeError, ValueError, MemoryError) as error:
-            for reply in wanted:
-                reply.fault = GeneralistError(f"The generalist stopped: {error}")
-        except GeneralistError as error:
-            for reply in wanted:
-                reply.fault = error
-        finally:
-            for reply in replies:
-                reply.close(self._processor.tokenizer)
-        return replies
+            with self._weights.using(self.adapter) as model, torch.inference_mode():
+                settings = self._settings(replies[0].settings)
+                if self._weights.rolls and rolls(model, settings):
+                    rolling = Rolling(model, self._processor.tokenizer, settings.eos_token_id, self._joined)
+                    replies = rolling.run(replies, self.batch_size, more)
+                    self._weights.rolls = not replies
+                self._close_in(model, replies)
+        except BaseException as fault:  # noqa: BLE001 it is raised again where the reply is read
+            end(replies, fault, self._weights.processor.tokenizer)
 
-    def _run(self, replies: Sequence[Writing]) -> None:
+    def _joined(self, replies: Sequence[Writing]) -> Row:
+        return self._batch([reply.row for reply in replies])
+
+    def _close_in(self, model: Any, replies: Sequence[Writing]) -> None:
+        """Write replies as one batch that nobody joins, and leave the program's random state alone."""
+        replies = [reply for reply in replies if not reply.over]
+        if not replies:
+            return
         given = replies[0].settings
         settings = self._settings({**given, "max_tokens": max(reply.most for reply in replies)})
-        tokenizer = self._processor.tokenizer
-        with (
-            self._weights.using(self.adapter) as model,
-            torch.inference_mode(),
-            torch.random.fork_rng(devices=[]),
-        ):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(given.get("seed", self.seed)))
-            write(model, self._batch([reply.row for reply in replies]), replies, settings, tokenizer)
+            write(model, self._joined(replies), replies, settings, self._processor.tokenizer)
+        end(replies, None, self._processor.tokenizer)
 
     def _grammar(self, kwargs: Mapping[str, Any], prefix: str) -> Grammar | None:
         """Return what binds a reply to the form that is asked for, else its calls to the tools on offer."""
@@ -441,6 +438,10 @@ class LocalGeneralist(Generalist):
 def _offered(kwargs: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the tools that a reply may call."""
     return [] if kwargs.get("tool_choice") == "none" else kwargs.get("tools") or []
+
+
+def _temperature(own: float, kwargs: Mapping[str, Any]) -> float:
+    return float(kwargs.get("temperature", own) or 0.0)
 
 
 def _letters(options: Sequence[Sequence[int]]) -> bool:

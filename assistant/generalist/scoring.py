@@ -24,7 +24,7 @@ def next_tokens(model: Any, batch: Row) -> torch.Tensor:
 
 def sums(model: Any, batch: Row, tails: Sequence[Sequence[Tail]], most: int) -> list[list[float]]:
     """Return the log-probability of each reply to its row (B, L); at most `most` rows are read after the prompts."""
-    for module in _turning(model):
+    for module in turning(model):
         module.rope_deltas = None       # else a prompt without an image is read with the last one's
     read = model(**batch, logits_to_keep=1, use_cache=True)
     first, cache = _shares(read)[:, -1], read.past_key_values
@@ -61,14 +61,14 @@ def _after(model: Any, cache: Any, mask: torch.Tensor, tails: Sequence[Sequence[
 
 def _places(model: Any, mask: torch.Tensor, length: int) -> dict[str, torch.Tensor]:
     """Return the positions of the last tokens where the model counts an image as fewer than its tokens (Qwen's)."""
-    shifts = [module.rope_deltas for module in _turning(model) if module.rope_deltas is not None]
+    shifts = [module.rope_deltas for module in turning(model) if module.rope_deltas is not None]
     if not shifts:
         return {}
     shift = shifts[0].repeat_interleave(len(mask) // len(shifts[0]), dim=0).to(mask.device)
     return {"position_ids": (mask.cumsum(-1) - 1)[:, -length:] + shift}
 
 
-def _turning(model: Any) -> list[Any]:
+def turning(model: Any) -> list[Any]:
     """Return the part that keeps how far the images of its last prompt moved the positions, where there is one."""
     return [module for module in model.modules() if hasattr(module, "rope_deltas")]
 

@@ -33,6 +33,8 @@ class Weights:
         self.processor: Any = None
         self.sight: Sight | None = None
         """What the model saw last, where its family is known."""
+        self.rolls = True
+        """Replies may join those that are being written (`rolling`), as far as is known."""
         self._lock = threading.RLock()
         self._names: dict[str, str] = {}
         self._active: str | None = None

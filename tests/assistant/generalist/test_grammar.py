@@ -152,9 +152,9 @@ def test_rows_of_one_batch_keep_to_forms_of_their_own(generalist: LocalGeneralis
     kinds: list[dict[str, Any]] = [{"response_format": form}, {"tools": [BRAIN]}, {}]
     alone = [generalist.invoke(HELLO, **kind).content for kind in kinds]  # type: ignore[arg-type]
     rows = [generalist._writing(*_row(generalist, kind), watched=False) for kind in kinds]
-    generalist._gathering.ask([("greedy", row) for row in rows], generalist._write)
+    generalist._gathering.enter([("greedy", row) for row in rows], generalist._write)
+    assert ["".join(row.pieces()).strip() for row in rows] == alone
     assert generalist._gathering.rows[-1] == 3
-    assert [row.text.strip() for row in rows] == alone
     assert json.loads(str(alone[0])) in ("left", "right")
 
 
