@@ -140,6 +140,18 @@ def test_what_is_remembered_is_what_the_tower_makes(family: str, tmp_path: Path)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", KNOWN)
+def test_patches_are_embedded_as_by_the_convolution(family: str, tmp_path: Path) -> None:
+    generalist = LocalGeneralist(checkpoint(family, tmp_path / "model"), device="cpu")
+    generalist.ready()
+    embed = sight(generalist)._tower.patch_embed
+    with torch.no_grad():
+        for part in embed.proj.parameters():
+            part.normal_()
+        pixels = batch(generalist, 60, 200)["pixel_values"]
+        torch.testing.assert_close(embed(pixels), type(embed).forward(embed, pixels), atol=1e-3, rtol=1e-5)
+
+
 def test_the_shape_of_an_image_counts(tmp_path: Path) -> None:
     generalist = LocalGeneralist(checkpoint("qwen3_vl", tmp_path / "model"), device="cpu")
     pixels = torch.zeros(8, generalist._row(asked("What?", 0))["pixel_values"].shape[1])
