@@ -27,8 +27,8 @@ def routes(service: Service) -> APIRouter:
         envelope = wire.Envelope(f"chatcmpl-{uuid.uuid4().hex}", body.model, int(time.time()),
                                  wire.ignored(body, asked), body.consilium.detail)
         pieces = service.pieces(body.model, asked, owner(request))
-        pieces = await begun(request, pieces)
         if body.stream:
+            pieces = await begun(request, pieces)
             with_usage = body.stream_options is not None and body.stream_options.include_usage
             return EventStream(_events(service, envelope, pieces, with_usage))
         replies = await whole(request, pieces)

@@ -35,7 +35,6 @@ def routes(service: Service) -> APIRouter:
         asked = wire.asked(chat)
         envelope = Envelope(body, int(time.time()), wire.ignored(chat, asked))
         pieces = service.pieces(body.model, asked, who)
-        pieces = await begun(request, pieces)
 
         async def kept(reply: Reply) -> dict[str, Any]:
             service.counted(body.model, [reply])
@@ -45,7 +44,7 @@ def routes(service: Service) -> APIRouter:
             return response
 
         if body.stream:
-            return EventStream(_events(envelope, pieces, kept))
+            return EventStream(_events(envelope, await begun(request, pieces), kept))
         replies = await whole(request, pieces)
         return JSONResponse(await kept(replies[0]))
 

@@ -66,24 +66,21 @@ def domains() -> dict[str, tuple[str, ...]]:
 
 def load(name: str) -> Specialist:
     """Return the specialist, loaded once; raises UnknownSpecialist, BadCard or MissingWeights."""
-    entries = _entries()
-    if name not in entries:
-        for folder in (SHIPPED, home()):
-            for path, state in _card_files(folder):
-                if path.stem == name:
-                    _read(path, state)  # raises what is wrong with it
-        raise UnknownSpecialist(f"No specialist named {name!r}. Known: {', '.join(entries) or 'none'}. "
+    path = _found(name)
+    if path is None:
+        for path in _named(name):
+            _read(path, _state(path))  # raises what is wrong with it
+        raise UnknownSpecialist(f"No specialist named {name!r}. Known: {', '.join(_entries()) or 'none'}. "
                                 "Choose one of these or train it.")
-    _, path = entries[name]
     return LOADED.get(path, (_state(path), _state(path.with_suffix(".safetensors"))), partial(_load, path))
 
 
 def place(name: str) -> Path:
     """Return the file of a specialist's card; raises UnknownSpecialist."""
-    entries = _entries()
-    if name not in entries:
-        raise UnknownSpecialist(f"No specialist named {name!r}. Known: {', '.join(entries) or 'none'}.")
-    return entries[name][1]
+    path = _found(name)
+    if path is None:
+        raise UnknownSpecialist(f"No specialist named {name!r}. Known: {', '.join(_entries()) or 'none'}.")
+    return path
 
 
 def triage() -> Specialist | Triage:
@@ -134,6 +131,23 @@ def _entries() -> dict[str, tuple[Card, Path]]:
             except BadCard:  # told by `problems`, and by `load` when it is asked for
                 continue
     return dict(sorted(found.items()))
+
+
+def _named(name: str) -> list[Path]:
+    """Return the files that a card of this name would stand in; no other folder is looked into."""
+    paths = [folder / f"{name}.json" for folder in (SHIPPED, home())]
+    return [path for path in paths if path.name == f"{name}.json" and path.is_file()]
+
+
+def _found(name: str) -> Path | None:
+    """Return the file of a readable card, as `_entries` does but without a look at all others."""
+    for path in _named(name):
+        try:
+            _read(path, _state(path))
+        except BadCard:
+            continue
+        return path
+    return None
 
 
 def _card_files(folder: Path) -> list[tuple[Path, tuple[int, int]]]:
