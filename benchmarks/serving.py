@@ -5,6 +5,7 @@
 Sides, all with the same question and number of tokens, each request with an image that nobody sent before:
 bare      the generalist in this process, one after the other and as one batch; with a URL as --model, its server
 passed    the endpoint handing the question to the generalist as it is, which is what is compared with bare
+long      as passed, but each reply has 64 tokens, because a form asks for them: consilium-nano's own are of some ten
 alone     the endpoint's consultation without collaboration (triage, trace)
 full      the endpoint's consultation with specialists and similar cases
 stream    as passed, streamed: time to the first text
@@ -46,9 +47,9 @@ from specialists.__main__ import parse
 from specialists.core.study import read_study
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "serving.json"
-QUESTION = "Write a short report with findings and impression."  # some 30 words of answer
+QUESTION = "Write a short report with findings and impression."
 OPTIONS = ["glioma", "meningioma", "no tumour", "pituitary tumour"]
-TOKENS = 32
+TOKENS, LONG = 32, 64
 AIM = {"overhead": 0.10, "speed_up_at_16": 3.0}
 TOOL = {"type": "function", "function": {"name": "none", "parameters": {"type": "object", "properties": {}}}}
 
@@ -63,7 +64,7 @@ class Flags:
     """Requests of one client; of several, at least two each."""
     clients: str = "1,4,16,64"
     """How many clients ask at once, with commas."""
-    sides: str = "passed,alone,full,stream"
+    sides: str = "passed,long,alone,full,stream"
     """Which sides are put under load, with commas."""
     write: bool = False
     """Write results/serving.json."""
@@ -73,8 +74,8 @@ def main(argv: Sequence[str]) -> int:
     """Measure, print, and return 0."""
     flags = parse(Flags, argv, "python -m benchmarks.serving")
     with tempfile.TemporaryDirectory() as home, served(flags.model, Path(home)) as server:
-        report = {"machine": machine(), "model": flags.model or "consilium-nano", "tokens": TOKENS, "aim": AIM,
-                  **measure(flags, server)}
+        report = {"machine": machine(), "model": flags.model or "consilium-nano", "tokens": TOKENS,
+                  "tokens_long": LONG, "aim": AIM, **measure(flags, server)}
     show(report)
     if flags.write:
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
@@ -202,6 +203,9 @@ def body(kind: str, number: int) -> dict[str, Any]:
     if kind in ("passed", "stream"):
         more = {"tools": [TOOL], "tool_choice": "none", "max_completion_tokens": TOKENS, "stream": kind == "stream"}
         return asked | more
+    if kind == "long":
+        form = {"name": "text", "schema": {"type": "string", "minLength": 20 * LONG}}
+        return asked | {"response_format": {"type": "json_schema", "json_schema": form}, "max_completion_tokens": LONG}
     return asked | {"consilium": {"collaboration": "none" if kind == "alone" else "full", "options": OPTIONS}}
 
 

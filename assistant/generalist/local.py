@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from PIL import Image
 from pydantic import PrivateAttr
 
-from assistant.errors import BadQuestion, GeneralistError, ToolsUnsupported
+from assistant.errors import BadQuestion, ToolsUnsupported
 from assistant.generalist.adapters import sha256_of
 from assistant.generalist.batching import LEFT, Gathering, More
 from assistant.generalist.boxes import BoxCodec
@@ -185,9 +185,15 @@ class LocalGeneralist(Generalist):
 
     def next_tokens(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> torch.Tensor:
         """Return the log-probability (vocabulary,) of each token as the first of the reply, float32 on the CPU."""
-        row = self._row(messages, tools)
-        with self._weights.using(self.adapter) as model, torch.inference_mode():
-            return next_tokens(model, self._batch([row]))[0]
+        batch = self._batch([self._row(messages, tools)])
+        return self._in_turn(lambda model: next_tokens(model, batch)[0])
+
+    def _in_turn(self, work: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+        """Return what a job makes of the model, which batches that others join would never leave to it."""
+        def run(jobs: list[Callable[[Any], torch.Tensor]]) -> list[torch.Tensor]:
+            with self._weights.using(self.adapter) as model, torch.inference_mode():
+                return [job(model) for job in jobs]
+        return self._gathering.ask([(object(), work)], run)[0]
 
     def count_prompt(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> int:
         """Return how many tokens the prompt of a conversation has, those of its images too."""
@@ -336,16 +342,17 @@ class LocalGeneralist(Generalist):
 
     def _write(self, replies: list[Writing], more: More) -> None:
         """Write replies and, where the model lets them join, those that come meanwhile; each holds its own fault."""
+        tokenizer = self._processor.tokenizer
         try:
             with self._weights.using(self.adapter) as model, torch.inference_mode():
                 settings = self._settings(replies[0].settings)
                 if self._weights.rolls and rolls(model, settings):
-                    rolling = Rolling(model, self._processor.tokenizer, settings.eos_token_id, self._joined)
+                    rolling = Rolling(model, tokenizer, settings.eos_token_id, self._joined)
                     replies = rolling.run(replies, self.batch_size, more)
                     self._weights.rolls = not replies
                 self._close_in(model, replies)
         except BaseException as fault:  # noqa: BLE001 it is raised again where the reply is read
-            end(replies, fault, self._weights.processor.tokenizer)
+            end(replies, fault, tokenizer)
 
     def _joined(self, replies: Sequence[Writing]) -> Row:
         return self._batch([reply.row for reply in replies])
@@ -375,9 +382,9 @@ class LocalGeneralist(Generalist):
         """Return how a reply ended and, where asked for, the log-probabilities of its tokens."""
         about: dict[str, Any] = {"finish_reason": done.finish}
         if done.settings.get("logprobs") and done.ids:
-            row = _extended(done.row, done.ids)
-            with self._weights.using(self.adapter) as model, torch.inference_mode():
-                logits = model(**self._batch([row]), logits_to_keep=len(done.ids) + 1, use_cache=False).logits[0, :-1]
+            batch = self._batch([_extended(done.row, done.ids)])
+            logits = self._in_turn(
+                lambda model: model(**batch, logits_to_keep=len(done.ids) + 1, use_cache=False).logits[0, :-1])
             top = int(done.settings.get("top_logprobs") or 0)
             about["logprobs"] = {"content": likelihoods(logits, done.ids, top, self._processor.tokenizer)}
         elif done.settings.get("logprobs"):

@@ -28,9 +28,9 @@ PLAIN = {"bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "temperatu
 def rolls(model: Any, settings: GenerationConfig) -> bool:
     """Tell whether a model's replies can be written here, as far as can be told before it runs."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    said = set(settings.to_diff_dict())
-    return (not settings.do_sample and said <= PLAIN and not settings.cache_implementation
-            and {"position_ids", "past_key_values", "logits_to_keep"} <= set(inspect.signature(base.forward).parameters))
+    takes = set(inspect.signature(base.forward).parameters)
+    return (not settings.do_sample and set(settings.to_diff_dict()) <= PLAIN and not settings.cache_implementation
+            and {"position_ids", "past_key_values", "logits_to_keep"} <= takes)
 
 
 PAUSE = 4
@@ -138,7 +138,7 @@ class Rolling:
 def _plain(cache: Any, length: int) -> bool:
     """Tell whether a cache holds keys and values of all tokens, layer by layer, and nothing else."""
     return type(cache) is DynamicCache and all(
-        type(layer) is DynamicLayer and layer.is_initialized and layer.keys.shape[-2] == length
+        type(layer) is DynamicLayer and layer.get_seq_length() == length
         for layer in cache.layers)
 
 

@@ -98,7 +98,8 @@ def test_rows_that_are_over_are_computed_no_more(tmp_path: Path) -> None:
     model.register_forward_pre_hook(count, with_kwargs=True)
     with torch.inference_mode():
         made(generalist).run(list(replies), 16, lambda _: [])
-    assert rows[0][0] == 3 and rows[0][1] > 1
+    assert rows[0][0] == 3
+    assert rows[0][1] > 1
     assert all(shape[1] == 1 for shape in rows[1:])
     lasting = [4, replies[1].made, replies[2].made]     # the first left while its fourth token was made
     assert [shape[0] for shape in rows] == [sum(most > step for most in lasting) for step in range(max(lasting))]
@@ -124,7 +125,8 @@ def test_a_fault_ends_those_that_are_written_and_no_others(tmp_path: Path) -> No
     for reply in broken:
         with pytest.raises(GeneralistError, match="stopped: no memory"):
             list(reply.pieces())
-    assert later.fault is None and later.ids == whole
+    assert later.fault is None
+    assert later.ids == whole
 
 
 def test_a_model_that_keeps_more_than_keys_and_values_writes_as_transformers_does(
@@ -172,7 +174,8 @@ def test_an_open_batch_takes_in_what_comes_until_another_has_waited_longer() -> 
     scores = gathering.submit([("b", 4)], lambda jobs: jobs)
     gathering.enter([("a", 5)], run)
     first.set()
-    assert last.wait(10) and scores[0].result(10) == 4
+    assert last.wait(10)
+    assert scores[0].result(10) == 4
     assert gathering.ask([("b", 6)], lambda jobs: jobs) == [6]
     assert taken == [[1], [2, 3, 5], [], [], []]
     assert gathering.rows == [1, 4, 1, 1]
