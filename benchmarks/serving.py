@@ -132,12 +132,14 @@ def overhead(bare: Callable[[], object], passed: Callable[[], object], server: C
     for _ in range(rounds):
         ours, theirs = time.process_time(), server()
         one, ours = clocked(bare), time.process_time() - ours
+        client = time.process_time()
         pairs.append((one, clocked(passed)))
-        worked.append((ours, server() - theirs))
+        worked.append((ours, server() - theirs, time.process_time() - client))
     ones, others = zip(*pairs, strict=True)
-    return {"bare_processor_s": statistics.median(a for a, _ in worked),
-            "passed_processor_s": statistics.median(b for _, b in worked),
-            "overhead_of_processor": sum(b for _, b in worked) / sum(a for a, _ in worked) - 1,
+    return {"bare_processor_s": statistics.median(a for a, _, _ in worked),
+            "passed_processor_s": statistics.median(b for _, b, _ in worked),
+            "client_processor_s": statistics.median(c for _, _, c in worked),
+            "overhead_of_processor": sum(b for _, b, _ in worked) / sum(a for a, _, _ in worked) - 1,
             "bare_s": statistics.median(ones), "passed_s": statistics.median(others),
             "overhead": statistics.median(b / a for a, b in pairs) - 1,
             "overhead_of_medians": statistics.median(others) / statistics.median(ones) - 1}
@@ -253,7 +255,8 @@ def show(report: dict[str, Any]) -> None:
     one = report["one_client"]
     print(f"one client: bare {one['bare_s']:.3f} s, through the endpoint {one['passed_s']:.3f} s, "
           f"overhead {one['overhead']:+.1%} (of medians {one['overhead_of_medians']:+.1%}); processor "
-          f"{one['bare_processor_s']:.3f} and {one['passed_processor_s']:.3f} s, {one['overhead_of_processor']:+.1%}")
+          f"{one['bare_processor_s']:.3f} and {one['passed_processor_s']:.3f} s, {one['overhead_of_processor']:+.1%}, "
+          f"and {one['client_processor_s']:.4f} s of the client's own")
     print(f"bare, a batch of 16: {report['bare_batch_of_16_per_second']:.2f} a second")
     for kind, side in report["sides"].items():
         for clients, at in side.items():

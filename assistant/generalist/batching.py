@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 
 LEFT: ContextVar[Future[None] | None] = ContextVar("left", default=None)
 """Done once nobody waits any more for what is asked in this context; None where somebody always does."""
+LINGER_S = 1.0
+"""How long the thread waits for work before it ends; a new one would have memory of its own to warm up."""
 PATIENCE = 0.25
 """How long a batch waits for those that the last one answered, as a share of the time that that one took."""
 
@@ -54,8 +56,8 @@ class _Ran:
 class Gathering:
     """Runs jobs of equal keys together, at most `most` of them, the oldest first; one batch at a time.
 
-    Its thread lives while there is work. What a batch raises, every job of it raises; a job whose asker has left
-    (`LEFT`) before it ran is dropped, and raises CancelledError.
+    Its thread lives while there is work, and a moment longer. What a batch raises, every job of it raises; a job whose
+    asker has left (`LEFT`) before it ran is dropped, and raises CancelledError.
     """
 
     def __init__(self, most: int) -> None:
@@ -125,6 +127,7 @@ class Gathering:
     def _next(self) -> list[_Waiting[Any, Any]]:
         """Take the oldest job and those like it; with none left the thread ends."""
         with self._more:
+            self._more.wait_for(lambda: bool(self._waiting), LINGER_S)
             self._wait()
             if not self._waiting:
                 self._busy = False
