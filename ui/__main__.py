@@ -5,6 +5,7 @@ It answers nothing itself.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.errors import ConsiliumError
+from assistant.errors import ConsiliumError, place
 from assistant.steps import Step
 from specialists.core.errors import SpecialistsError
 from specialists.core.findings import Box, HeatMap
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 BUILT_IN = "consilium-nano"
 """What the generalist that ships is called in the settings."""
+ARENAS = -8
+"""`M_ARENA_MAX` of glibc's mallopt."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class Late:
             self._get()
         except (ConsiliumError, SpecialistsError) as error:
             log.error("The models could not be loaded: %s", error)
-        except Exception:  # the outermost edge of this thread
-            log.exception("The models could not be loaded")
+        except Exception as error:  # noqa: BLE001 - the outermost edge of this thread
+            log.error("The models could not be loaded: %s", place(error))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,9 +109,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     import tyro
 
     chat = tyro.cli(Chat, args=argv, prog="consilium chat")
+    one_arena()
     with tempfile.TemporaryDirectory(prefix="consilium-") as cache:  # readable by this user only
-        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=cache)
+        # Gradio keeps its latest events, by default 10,000, and sums all of them up after each
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_ANALYTICS_MAX_EVENTS="100", GRADIO_TEMP_DIR=cache)
         return _serve(chat)
+
+
+def one_arena() -> None:
+    """Let all threads take memory from one place, where it is glibc's and MALLOC_ARENA_MAX says nothing else.
+
+    By default each takes from a place of its own, up to eight a core, and what one gave back serves no other: the
+    process grows for hundreds of questions though nothing is kept (`benchmarks.window`).
+    """
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ and hasattr(ctypes.CDLL(None), "mallopt"):
+        ctypes.CDLL(None).mallopt(ARENAS, 1)
 
 
 def _serve(chat: Chat) -> int:

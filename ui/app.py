@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from assistant.records import Records
-from ui import drawer, image_side, render, talk_side, theme, work
+from ui import drawer, image_side, render, talk_side, theme, visits, work
 from ui.parts import QUIET, Parts
 from ui.session import Consultant, Session
 
@@ -43,6 +43,7 @@ def create_app(
     `status` says what is still loading, an empty string when done. With `records`, the store of the assistant,
     visitors find their conversations again, export them and say what they think of answers.
     """
+    visits.hold()
     known = dict(consultants) if isinstance(consultants, Mapping) else {DEFAULT: consultants}
     with gr.Blocks(title="Consilium", analytics_enabled=False, delete_cache=CACHE_S, fill_width=True) as app:
         gr.HTML(HEAD)
@@ -112,6 +113,7 @@ def launch(
         show_error=False,
         footer_links=[],
         max_file_size=MAX_UPLOAD,
+        state_session_capacity=visits.VISITS,
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
