@@ -3,9 +3,11 @@
     python -m benchmarks.window [--questions 100] [--browser /usr/bin/chromium] [--write]
 
 `consilium chat` runs in a process of its own with what ships; a real browser asks, as a person would, about drawn
-images that are never the same twice, and starts over after every tenth question. Told are the resident memory of the
-server after 10, half and all of the questions, in MB, and the paint times of a fresh visitor in seconds (the best of
-three: other work on the machine only adds). What the models answer is not judged.
+images that are never the same twice, and starts over after every tenth question. Told are the memory of the server
+after 10 and after each quarter of the questions, resident and in use (`benchmarks.held`) in MB, by how many kB each
+question of the second half raised it (the generalist remembers its last 64 images, so the first ones do), and the paint
+times of a fresh visitor in seconds (the best of three: other work on the machine only adds). What the models answer is
+not judged.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -42,6 +45,12 @@ AIM = {"first_paint_s": 3.0}
 WAIT_MS = 300_000
 OVER = 10
 """Questions of one conversation."""
+SERVER = """
+import sys
+from benchmarks import held
+from ui.__main__ import main
+held.tell_when_asked()
+sys.exit(main(sys.argv[1:]))"""
 PAINTED = """() => Object.fromEntries(
   performance.getEntriesByType("paint").map((one) => [one.name, one.startTime / 1000]))"""
 
@@ -65,10 +74,10 @@ def main() -> int:
     if path is None:
         sys.stderr.write(f"No browser {flags.browser!r}; name one with --browser.\n")
         return 2
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (address, server), sync_playwright() as made:
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as server, sync_playwright() as made:
         browser = made.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        told: dict[str, Any] = {"paint": paints(browser, address), "aim": AIM, "questions": flags.questions}
-        told |= asked(browser, address, server, flags.questions)
+        told: dict[str, Any] = {"paint": paints(browser, server.address), "aim": AIM, "questions": flags.questions}
+        told |= asked(browser, server, flags.questions)
         browser.close()
     text = json.dumps(told, indent=1)
     if flags.write:
@@ -77,18 +86,33 @@ def main() -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Server:
+    """`consilium chat` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def memory(self) -> dict[str, float]:
+        """Return what it takes, in MB: resident, and in use."""
+        assert self.process.stdout
+        self.process.send_signal(signal.SIGUSR1)
+        in_use = float(self.process.stdout.readline().split()[0])
+        return {"resident": round(psutil.Process(self.process.pid).memory_info().rss / 1e6, 1), "in_use": in_use}
+
+
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+def served(folder: Path) -> Iterator[Server]:
     """Run `consilium chat` on a free port until the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ui", "--port", str(port)]
+    command = [sys.executable, "-c", SERVER, "--port", str(port)]
     environment = os.environ | {"CONSILIUM_HOME": str(folder)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
         address = process.stdout.readline().split()[3]
-        yield address, psutil.Process(process.pid)
+        yield Server(process, address)
         process.terminate()
 
 
@@ -106,22 +130,25 @@ def paints(browser: Browser, address: str) -> dict[str, float]:
     return {name: round(min(one[name] for one in seen), 2) for name in seen[0]}
 
 
-def asked(browser: Browser, address: str, server: psutil.Process, questions: int) -> dict[str, Any]:
-    """Ask, and return the server's memory by the number of questions so far, and how long it took."""
+def asked(browser: Browser, server: Server, questions: int) -> dict[str, Any]:
+    """Ask, and return the server's memory by the number of questions so far, how it rose, and how long it took."""
     page = browser.new_context().new_page()
     page.set_default_timeout(WAIT_MS)
-    page.goto(address)
+    page.goto(server.address)
     page.wait_for_selector("#ask")
-    memory, began = {}, time.perf_counter()
+    memory: dict[int, dict[str, float]] = {}
+    began = time.perf_counter()
     for number in range(questions):
         ask(page, number)
-        if number + 1 in (OVER, questions // 2, questions):
-            memory[number + 1] = round(server.memory_info().rss / 1e6)
+        if number + 1 in (OVER, *(questions * quarter // 4 for quarter in (1, 2, 3, 4))):
+            memory[number + 1] = server.memory()
             sys.stderr.write(f"{number + 1} questions: {memory[number + 1]} MB\n")
         if (number + 1) % OVER == 0:
             page.click("#clear")
             page.locator("#panel .cs-trace").wait_for(state="detached")
-    return {"memory_mb": memory, "seconds": round(time.perf_counter() - began)}
+    half, whole = memory[questions // 2], memory[questions]
+    rise = {name: round(1e3 * (whole[name] - half[name]) / (questions - questions // 2)) for name in whole}
+    return {"memory_mb": memory, "rise_kb_a_question": rise, "seconds": round(time.perf_counter() - began)}
 
 
 def ask(page: Page, number: int) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import ctypes
-import gc
 import io
 import itertools
 import json
 import logging
 import re
-import sys
 import threading
 import time
 from collections import Counter
@@ -29,6 +26,7 @@ from assistant.generalist.local import LocalGeneralist
 from assistant.generalist.scripted import ScriptedGeneralist
 from assistant.server.app import Limits
 from assistant.server.keys import Key, hashed
+from benchmarks.held import held
 from tests.assistant import stand_ins
 from tests.assistant.server.test_app import data_url, started, turn
 from tests.assistant.server.test_chat import WEATHER
@@ -190,26 +188,6 @@ class Mixed:
         kept = self.web.post("/v1/files", files={"file": ("a.png", b"x" * 1000)}).json()
         assert self.web.delete(f"/v1/files/{kept['id']}").json()["deleted"]
         return "file"
-
-
-class Malloc(ctypes.Structure):
-    """What glibc tells of its memory, in bytes: `mallinfo2`."""
-
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
-
-
-def held() -> tuple[float, int]:
-    """Return what is in use: MB of malloc's (tensors, images, SQLite), and the number of Python's own small blocks.
-
-    The process's size says less: glibc keeps what was freed, in up to eight arenas a core, and gives little of it back.
-    """
-    gc.collect()
-    now, libc = Malloc(), ctypes.CDLL(None)
-    if hasattr(libc, "mallinfo2"):      # glibc's; of others Python's blocks alone are told
-        libc.mallinfo2.restype = Malloc
-        now = libc.mallinfo2()
-    return (now.uordblks + now.hblkhd) / 1e6, sys.getallocatedblocks()
 
 
 def run_mixed(count: int, home: Path) -> tuple[Counter[str], list[tuple[float, int]]]:
