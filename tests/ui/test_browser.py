@@ -19,25 +19,6 @@ expect = sync_api.expect
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-TIMEOUT_MS = 60_000
-"""A busy machine draws a page slowly."""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium) -> Iterator[sync_api.Browser]:
-    """Return the machine's own browser."""
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +39,13 @@ def address(tmp_path_factory, gate) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser, address, gate) -> Iterator[sync_api.Page]:
+def page(browser, address, gate, patience) -> Iterator[sync_api.Page]:
     """Return a fresh visitor's page; fails when it asked another machine for anything or logged an error."""
     gate.unlink(missing_ok=True)
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     opened = context.new_page()
-    opened.set_default_timeout(TIMEOUT_MS)
-    expect.set_options(timeout=TIMEOUT_MS)
+    opened.set_default_timeout(patience)
+    expect.set_options(timeout=patience)
     elsewhere, errors = [], []
     opened.on(
         "request",

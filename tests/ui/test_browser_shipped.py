@@ -10,14 +10,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
 import pytest
 from pydicom.data import get_testdata_file
 
-from tests.ui.test_browser import FLAGS, ROOT, ask, drop
+from tests.ui.test_browser import ROOT, ask, drop
 from tests.ui.test_browser_work import saved
 from ui import phantoms
 
@@ -26,14 +26,18 @@ expect = sync_api.expect
 
 pytestmark = pytest.mark.browser
 Page = sync_api.Page
-TIMEOUT_MS = 180_000
-"""The models are loaded while the page is up, and a busy machine answers slowly."""
 NIFTI = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"
 BREAST = "benign, malignant, normal"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Iterator[str]:
+def patience() -> int:
+    """Return how many ms a page may take: the models are loaded while it is up."""
+    return 180_000
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
     """Serve `consilium chat` on a free port and return where."""
     folder = tmp_path_factory.mktemp("shipped")
     environment = os.environ | {"CONSILIUM_HOME": str(folder), "OMP_NUM_THREADS": "1"}
@@ -46,24 +50,6 @@ def served(tmp_path_factory) -> Iterator[str]:
         assert process.stdout
         yield process.stdout.readline().split()[3]
         process.terminate()
-
-
-@pytest.fixture(scope="module")
-def visitor(chromium, served) -> Iterator[Callable[[], Page]]:
-    """Return what opens the page in a browser that was never here before."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        expect.set_options(timeout=TIMEOUT_MS)
-
-        def opened() -> Page:
-            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            page.set_default_timeout(TIMEOUT_MS)
-            page.goto(served)
-            page.wait_for_selector("#ask")
-            return page
-
-        yield opened
-        browser.close()
 
 
 def answered(page: Page, question: str, options: str = "") -> None:

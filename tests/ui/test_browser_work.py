@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from assistant.records import Records
 from tests.assistant.export.test_export import SECRET, dicom_file
-from tests.ui.test_browser import FLAGS, ROOT, TIMEOUT_MS
+from tests.ui.test_browser import ROOT
 from ui import phantoms
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -24,34 +24,21 @@ Page = sync_api.Page
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Iterator[tuple[str, Path]]:
-    """Serve the window on a free port; return where, and the folder of its store and its cache."""
-    folder = tmp_path_factory.mktemp("work")
+def folder(tmp_path_factory) -> Path:
+    """Return the folder of the window's store and cache."""
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def address(folder) -> Iterator[str]:
+    """Serve the window on a free port and return where."""
     environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "cache")}
     (folder / "gate").touch()
     command = [sys.executable, "-m", "tests.ui.double", str(folder / "gate"), str(folder / "home")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
         assert process.stdout
-        yield process.stdout.readline().strip(), folder
+        yield process.stdout.readline().strip()
         process.terminate()
-
-
-@pytest.fixture(scope="module")
-def visitor(chromium, served) -> Iterator[Callable[[], Page]]:
-    """Return what opens the page in a browser that was never here before."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        expect.set_options(timeout=TIMEOUT_MS)
-
-        def opened() -> Page:
-            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            page.set_default_timeout(TIMEOUT_MS)
-            page.goto(served[0])
-            page.wait_for_selector("#ask")
-            return page
-
-        yield opened
-        browser.close()
 
 
 @pytest.fixture
@@ -81,7 +68,7 @@ def saved(page: Page, words: str) -> bytes:
     return Path(download.value.path()).read_bytes()
 
 
-def test_a_conversation_is_kept_found_renamed_and_deleted(visitor, files, served):
+def test_a_conversation_is_kept_found_renamed_and_deleted(visitor, files, folder):
     page = visitor()
     asked(page, files / "scan", "Is the outline irregular?")
     page.reload()
@@ -104,13 +91,13 @@ def test_a_conversation_is_kept_found_renamed_and_deleted(visitor, files, served
     page.click("#really")
     expect(page.locator("#listed label")).to_have_count(0)
     expect(page.locator("#chat")).not_to_contain_text("Is the outline irregular?")
-    assert Records(served[1] / "home").conversations() == []
+    assert Records(folder / "home").conversations() == []
 
 
-def test_an_answer_about_a_dicom_file_is_judged_and_exported(visitor, files, served):
+def test_an_answer_about_a_dicom_file_is_judged_and_exported(visitor, files, folder):
     page = visitor()
     asked(page, files / "scan.dcm", "Malignant?")
-    cached = [path for path in (served[1] / "cache").rglob("*") if path.is_file()]
+    cached = [path for path in (folder / "cache").rglob("*") if path.is_file()]
     assert not [path for path in cached if SECRET.encode() in path.read_bytes()], "uploads go once they were read"
     assert SECRET not in page.content()
     page.click("#disagree")
@@ -119,7 +106,7 @@ def test_an_answer_about_a_dicom_file_is_judged_and_exported(visitor, files, ser
     page.keyboard.press("Enter")
     page.click("#object")
     expect(page.locator("#said")).to_contain_text("you disagree; label: benign; reason: too sure")
-    assert [said.label for said in Records(served[1] / "home").said()] == ["benign"]
+    assert [said.label for said in Records(folder / "home").said()] == ["benign"]
     assert saved(page, "PDF").startswith(b"%PDF-")
     assert json.loads(saved(page, "FHIR"))["resourceType"] == "Bundle"
     assert saved(page, "SEG")[128:132] == saved(page, "(SR)")[128:132] == b"DICM"
