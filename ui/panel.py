@@ -59,7 +59,7 @@ def panel(steps: Sequence[Timed], answer: Answer | None = None, *, regions: bool
     parts = [
         warning(answer) if answer else "",
         verdict(answer) if answer else "",
-        _kind(steps),
+        _kind(steps, answer),
         _opinions(evidence, answer),
         _findings(answer),
         _moved(answer) if regions else "",
@@ -76,10 +76,12 @@ def _section(heading: str, body: str, aside: str = "") -> str:
     return f"<div class='cs-section'><h3>{heading}{note}</h3>{body}</div>"
 
 
-def _kind(steps: Sequence[Timed]) -> str:
+def _kind(steps: Sequence[Timed], answer: Answer | None) -> str:
+    """Tell the kind of image; of an answer out of the store it is not known any more who told it, and how sure."""
     triaged = next((step for step in only_steps(steps) if isinstance(step, Triaged)), None)
     if triaged is None:
-        return ""
+        known = answer is not None and answer.kind != "unknown"
+        return f'<p class="cs-kind">Kind of image: <strong>{escaped(answer.kind)}</strong>.</p>' if known else ""
     scope = "" if triaged.in_scope else " No specialist answers for this kind."
     return (
         f'<p class="cs-kind">Kind of image: <strong>{escaped(triaged.kind)}</strong> '

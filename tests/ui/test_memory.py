@@ -9,7 +9,7 @@ import pytest
 from assistant.errors import ConversationNotFound
 from assistant.records import Feedback, Listed, Records
 from tests.ui import double
-from ui import memory, phantoms, session
+from ui import memory, panel, phantoms, session
 from ui.session import Choices, Session
 
 QUESTION = "What is <b>it</b>?"
@@ -42,6 +42,7 @@ def test_a_conversation_comes_back_whole(tmp_path):
     assert before.answer
     assert after.answer.json() == before.answer.json()
     assert after.sent
+    assert "Kind of image: <strong>breast ultrasound</strong>" in panel.panel(after.steps, after.answer)
     assert "Image: PNG" in after.history[0]["content"]
     assert "Image:" not in after.history[3]["content"]
 
