@@ -17,7 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from finetune.nano import SIZE, hasten
+from finetune.nano import HABITS, SIZE, hasten
 from specialists.core.errors import BadData
 
 PARTS = {
@@ -95,7 +95,7 @@ def save(model: Any, source: Path, out: Path, state: Mapping[str, torch.Tensor] 
         if file.is_file() and not about_weights and file.name not in RUN:
             shutil.copyfile(file, out / file.name)
     if is_nano(source):  # what it named rightly was measured before
-        (out / "consilium.json").write_text(json.dumps({"square": SIZE}, indent=1) + "\n")
+        (out / "consilium.json").write_text(json.dumps(HABITS, indent=1) + "\n")
 
 
 def hashes(folder: Path) -> list[dict[str, Any]]:

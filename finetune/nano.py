@@ -18,6 +18,8 @@ from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
+from assistant.generalist.habits import STATED
+
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")
 PLAIN = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
@@ -29,6 +31,8 @@ WORDS = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^
 
 SIZE = 160
 """Side in pixels of the square that an image becomes: 100 patches, 25 visual tokens."""
+HABITS = {"square": SIZE, "arguments": STATED}
+"""What serving keeps to, told in consilium.json."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Pat
     _write(folder / "processor_config.json", {**name, "image_processor": image, "video_processor": video})
     _write(folder / "preprocessor_config.json", {**name, **image})
     _write(folder / "video_preprocessor_config.json", {**name, **video})
-    _write(folder / "consilium.json", {"square": SIZE})
+    _write(folder / "consilium.json", HABITS)
 
 
 def _processing() -> dict[str, Any]:

@@ -16,6 +16,8 @@ from assistant.errors import GeneralistError
 from specialists.core.inputs import to_square
 
 FILE = "consilium.json"
+STATED = "stated"
+"""The word of "arguments" for those that are taken from what was said."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Habits:
     """Validated F1 (0..1) of the labels that it names in words."""
     skill: frozenset[str] = frozenset()
     """Those of the kinds that an adapter was taught."""
+    stated: bool = False
+    """Arguments of its calls are taken from what was said (`assistant/generalist/stated.py`)."""
 
     def with_skill(self, skill: Habits) -> Habits:
         """Return the habits with an adapter laid over: its record was measured with it, the base's was not."""
@@ -48,10 +52,11 @@ def read_habits(place: str | Path) -> Habits:
         return Habits()
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
-        return Habits(int(told.get("square", 0)), frozenset(told.get("kinds", ())), dict(told.get("look", {})))
+        return Habits(int(told.get("square", 0)), frozenset(told.get("kinds", ())), dict(told.get("look", {})),
+                      stated=told.get("arguments") == STATED)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise GeneralistError(f"{FILE} of {path.name!r} cannot be read ({error}); wanted an object with square, kinds "
-                              "and look, as consilium finetune writes it.") from error
+        raise GeneralistError(f"{FILE} of {path.name!r} cannot be read ({error}); wanted an object with square, kinds, "
+                              "look and arguments, as consilium finetune writes it.") from error
 
 
 def model_type(folder: Path) -> str | None:

@@ -31,6 +31,7 @@ from assistant.generalist.lately import Lately
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.rolling import Rolling, rolls
 from assistant.generalist.scoring import next_tokens, sums
+from assistant.generalist.stated import stated
 from assistant.generalist.turns import Splitter, forced, parse_reply, read_image, to_chat
 from assistant.generalist.weights import Weights
 
@@ -166,12 +167,12 @@ class LocalGeneralist(Generalist):
         stop = settings.pop("stop", None) or ()
         kwargs = {**settings, "tools": list(tools or ())}
         prompts = [self._prompt(messages, kwargs) for messages in conversations]
-        replies = [self._writing(row, stop, kwargs, prefix, watched=False) for row, prefix in prompts]
+        replies = [self._writing(row, stop, own, prefix, watched=False) for row, prefix, own in prompts]
         # Rows of like length share a batch: less padding, and the long ones do not keep the short ones waiting.
         ordered = sorted(replies, key=lambda reply: reply.row["input_ids"].shape[1])
         key = "many" if _temperature(self.temperature, kwargs) else GREEDY
         self._gathering.enter([((key, self.adapter), reply) for reply in ordered], self._write)
-        return [self._reply(reply, prefix) for reply, (_, prefix) in zip(replies, prompts, strict=True)]
+        return [self._reply(reply, prefix) for reply, (_, prefix, _) in zip(replies, prompts, strict=True)]
 
     def _reply(self, done: Writing, prefix: str) -> AIMessage:
         """Return a whole reply as a message; raises GeneralistError."""
@@ -391,10 +392,12 @@ class LocalGeneralist(Generalist):
             about["logprobs"] = {"content": []}
         return about
 
-    def _prompt(self, messages: Messages, kwargs: Mapping[str, Any]) -> tuple[Row, str]:
+    def _prompt(self, messages: Messages, kwargs: Mapping[str, Any]) -> tuple[Row, str, dict[str, Any]]:
+        """Return the prompt, what the reply begins with, and the settings with tools as the reply may call them."""
         tools = _offered(kwargs)
         prefix = forced(kwargs.get("tool_choice"), tools)
-        return self._row(messages, tools, prefix), prefix
+        row = self._row(messages, tools, prefix)
+        return row, prefix, {**kwargs, "tools": stated(tools, messages) if self._habits().stated else tools}
 
     def _generate(
         self,
@@ -404,8 +407,8 @@ class LocalGeneralist(Generalist):
         **kwargs: Any,
     ) -> ChatResult:
         self.load()
-        row, prefix = self._prompt(messages, kwargs)
-        reply = self._writing(row, stop or (), kwargs, prefix, watched=False)
+        row, prefix, own = self._prompt(messages, kwargs)
+        reply = self._writing(row, stop or (), own, prefix, watched=False)
         self._begun(reply)
         return ChatResult(generations=[ChatGeneration(message=self._reply(reply, prefix))])
 
@@ -417,9 +420,9 @@ class LocalGeneralist(Generalist):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         self.load()
-        row, prefix = self._prompt(messages, kwargs)
+        row, prefix, own = self._prompt(messages, kwargs)
         cut = Splitter(stop=stop or (), text=prefix)
-        writing = self._writing(row, stop or (), kwargs, prefix, watched=True)
+        writing = self._writing(row, stop or (), own, prefix, watched=True)
         with contextlib.closing(self._begun(writing)) as pieces:
             for piece in pieces:
                 shown = cut.feed(piece)

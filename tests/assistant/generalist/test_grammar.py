@@ -159,8 +159,8 @@ def test_rows_of_one_batch_keep_to_forms_of_their_own(generalist: LocalGeneralis
 
 
 def _row(generalist: LocalGeneralist, kind: dict[str, Any]) -> tuple[Any, tuple[str, ...], dict[str, Any], str]:
-    row, prefix = generalist._prompt(HELLO, kind)
-    return row, (), kind, prefix
+    row, prefix, own = generalist._prompt(HELLO, kind)
+    return row, (), own, prefix
 
 
 def test_before_a_call_every_text_is_allowed(tokenizer: Any) -> None:
