@@ -72,12 +72,27 @@ def _measure(config: Config, track: Track) -> None:
     triage = _triage(config, track) if config.triage else {}
     tasks = _asked(config, generalist, track, lines)
     revision = _shown(config, generalist).revision() if generalist is not None else None
-    figures = {**report.figures_of(measured, config.seed), "knowing": _knowing(measured, config.seed),
+    figures = {**report.figures_of(measured, config.seed, _best_by(config)), "knowing": _knowing(measured, config.seed),
                "conditions": robustness.figures_of(measured, [changed for _, changed in found], config.seed)}
     result = {"words": words.told(figures), **figures, "triage": triage, "tasks": tasks,
               "settings": {**config.settings(), **report.provenance(measured, revision)}}
     _write(config, result, lines)
     _show(result)
+
+
+def _best_by(config: Config) -> dict[str, Any] | None:
+    """Return the figures of another split; raises BadEvaluation for what is none, or of the split that is measured."""
+    if config.best_by is None:
+        return None
+    try:
+        found = json.loads(config.best_by.read_text())
+        split = found["settings"]["split"] if found["parts"] else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadEvaluation(f"--best-by {config.best_by.name!r} cannot be read ({type(error).__name__}); wanted the "
+                            "figures of arms that this command wrote of another split.") from error
+    if split in (None, config.split):
+        raise BadEvaluation(f"--best-by has figures of split {split!r}; wanted those of another than {config.split!r}.")
+    return found
 
 
 def _opened(config: Config) -> Any:

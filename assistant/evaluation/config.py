@@ -60,6 +60,9 @@ class Config:
     """Measure too how often the kind of image is recognized."""
     fitted: Path | None = None
     """What `consilium calibrate` wrote; left out, what ships, and never the user's own: figures can be repeated."""
+    best_by: Path | None = None
+    """Figures (JSON of this command) of another split: the part that is best there is compared, too, so that these
+    cases do not choose whom GSCo is measured against."""
     fit_arbiter: bool = False
     """Fit the arbiter on the split's cases instead of measuring; refuses the test split."""
     seed: int = 0

@@ -61,11 +61,15 @@ MEANS: Mapping[str, Callable[[Measured], bool]] = {
 """Means by the sets that enter them; sets without specialists enter none."""
 
 
-def figures_of(measured: Sequence[Measured], seed: int = 0) -> dict[str, Any]:
-    """Return the figures of every set and arm, their means, pooled calibration and paired differences."""
+def figures_of(measured: Sequence[Measured], seed: int = 0, best_by: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the figures of every set and arm, their means, pooled calibration and paired differences.
+
+    `best_by` are such figures of another split; the parts that are best there are compared as "foreseen".
+    """
     scored = {m.name: scores_of(m, seed) for m in measured}
     whole = [m for m in measured if m.domain.cards]  # a set without specialists has no collaboration to compare
     arms = list((whole or measured)[0].arms) if measured else []
+    by_name = {**{m.name: [scored[m.name]] for m in whole}, "mean": [scored[m.name] for m in whole]}
     return {
         "datasets": {m.name: {arm: _row(m, arm, s) for arm, s in scored[m.name].items()} for m in measured},
         **{name: {arm: mean_of([scored[m.name][arm] for m in whole if kept(m)]) for arm in arms}
@@ -73,8 +77,9 @@ def figures_of(measured: Sequence[Measured], seed: int = 0) -> dict[str, Any]:
         "pooled": {arm: _pooled(whole, arm) for arm in arms if whole},
         "paired": _paired([scored[m.name] for m in whole], arms),
         "mcnemar": _mcnemar(whole, arms),
-        "parts": {m.name: _parts([scored[m.name]]) for m in whole}
-                 | {"mean": _parts([scored[m.name] for m in whole])},
+        "parts": {name: _against_best(rows) for name, rows in by_name.items()},
+        "foreseen": {name: _against_best(rows, part.get("best")) for name, rows in by_name.items()
+                     if (part := (best_by or {}).get("parts", {}).get(name))},
         "trust": trust_of(whole),
         "confidence": _confidence(whole),
         "sets": {m.name: _about(m) for m in measured},
@@ -149,8 +154,8 @@ def _test(first: figures.Flags, second: figures.Flags) -> dict[str, Any]:
     return {f"only_{DECIDED}": only_first, "only_other": only_second, "p": p}
 
 
-def _parts(scored: Sequence[Mapping[str, Scores]]) -> dict[str, Any]:
-    """Return the best of the parts over these sets, and the decision minus it."""
+def _against_best(scored: Sequence[Mapping[str, Scores]], best: str | None = None) -> dict[str, Any]:
+    """Return the best of the parts over these sets, or the one named, and the decision minus it."""
     names = [part for part in PARTS if scored and all(part in row for row in scored)]
     if not names or not all(DECIDED in row for row in scored):
         return {}
@@ -158,7 +163,7 @@ def _parts(scored: Sequence[Mapping[str, Scores]]) -> dict[str, Any]:
     known = {part: value for part, value in means.items() if value is not None}
     if not known:
         return {}
-    best = max(known, key=lambda part: known[part])
+    best = best if best in known else max(known, key=lambda part: known[part])
     difference, ci95 = figures.paired([row[DECIDED] for row in scored], [row[best] for row in scored])
     return {"best": best, "macro_f1": known[best], "difference": difference, "ci95": list(ci95)}
 

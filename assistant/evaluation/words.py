@@ -19,7 +19,8 @@ RATES = {"copy": "says what the specialists' mean says", "uphold": "stays right 
 
 def told(result: Mapping[str, Any]) -> list[str]:
     """Return sentences about the figures of `report.figures_of`, and about its "conditions" where it has any."""
-    return [*_means(result), *_against(result), *_by_set(result), *_trust(result), *_conditions(result)]
+    return [*_means(result), *_against(result), *_foreseen(result), *_by_set(result), *_trust(result),
+            *_conditions(result)]
 
 
 def verdict(difference: float, ci95: Sequence[float]) -> str:
@@ -61,6 +62,14 @@ def _against(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"Against {NAMES.get(other, other)}: {points(found['mean_difference'], found['ci95'])}, "
                      f"{verdict(found['mean_difference'], found['ci95'])}.{said}")
     return lines
+
+
+def _foreseen(result: Mapping[str, Any]) -> list[str]:
+    part = result.get("foreseen", {}).get("mean")
+    if not part or not _known(part["difference"], part["ci95"]):
+        return []
+    return [f"Against {NAMES[part['best']]}, the part that was best on another split: "
+            f"{points(part['difference'], part['ci95'])}, {verdict(part['difference'], part['ci95'])}."]
 
 
 def _by_set(result: Mapping[str, Any]) -> list[str]:

@@ -295,6 +295,27 @@ def test_arms_without_the_generalist_load_none(world, tmp_path):
     assert result["paired"] == {}
 
 
+def test_the_part_that_was_best_on_another_split_is_compared(world, tmp_path, monkeypatch, capsys):
+    ready(world, monkeypatch, knows_the_truth)
+    before = tmp_path / "val.json"
+    assert command.main(["--data", str(world.data), "--split", "val", "--out", str(before)]) == 0
+    found = json.loads(before.read_text())
+    assert found["foreseen"] == {}
+    found["parts"]["mean"]["best"] = "knn"  # the last by far, so that what these cases say best is another
+    before.write_text(json.dumps(found))
+    result = measure(world, tmp_path, "--best-by", str(before))
+    assert result["parts"]["mean"]["best"] != "knn"
+    assert result["foreseen"]["mean"]["best"] == "knn"
+    assert result["foreseen"]["mean"]["difference"] == pytest.approx(
+        result["mean"]["gsco"]["macro_f1"] - result["mean"]["knn"]["macro_f1"])
+    assert any(line.startswith("Against the vote of similar cases, the part that was best on another split")
+               for line in result["words"])
+    flags = ["--data", str(world.data), "--out", str(tmp_path / "f.json"), "--best-by"]
+    assert command.main([*flags, str(tmp_path / "out" / "figures.json")]) == 2
+    assert "figures of split 'test'" in capsys.readouterr().err
+    assert command.main([*flags, str(tmp_path / "absent.json")]) == 2
+
+
 def test_the_arbiter_is_fitted_on_val(world, tmp_path, monkeypatch):
     ready(world, monkeypatch, guesses(1))
     file = tmp_path / "arbiter.json"
