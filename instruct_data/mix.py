@@ -109,6 +109,13 @@ SPEAKING = {
     "counting": 0.005, "weighing": 0.005, "imagined": 0.005}
 """Shares of the stage after it, which teaches what is said and done beyond naming a label, the most that was weak."""
 
+PLACING = {
+    "visual_grounding": 0.36, "looking": 0.12, "evidence": 0.12, "tool_use": 0.05, "image_kind": 0.04, "findings": 0.04,
+    "presence": 0.04, "referring_classification": 0.04, "image_analysis": 0.03, "report": 0.03, "vqa": 0.03,
+    "multi_label": 0.02, "grading": 0.02, "comparison": 0.02, "imagined_tools": 0.01, "referring_captioning": 0.01,
+    "diagnosis": 0.005, "refusal": 0.005, "earlier_answer": 0.005, "attributes": 0.005, "counting": 0.005}
+"""Shares of its last stage: boxes before the others."""
+
 TRIES = 400
 """Items asked for a record of a kind before the kind is said to have none."""
 
