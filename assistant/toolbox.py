@@ -48,7 +48,7 @@ class Asking(Protocol):
 
     def ask(self, images: Any, question: str, *, options: Sequence[str] | None = ...,
             collaboration: Collaboration = ..., style: Style = ..., without: Sequence[str] = ...,
-            patient: str | None = ...) -> Answer:
+            patient: str | None = ..., kind: str | None = ...) -> Answer:
         """Return the answer to one question."""
         ...
 
@@ -118,6 +118,7 @@ class OfQuestion(_Arguments):
     collaboration: Collaboration = Field("full", description="full: all specialists in scope are asked; "
                                          "auto: the generalist chooses; none: the generalist alone.")
     without: list[str] = Field([], description="Specialists to leave out; similar_cases leaves retrieval out.")
+    kind: str | None = Field(None, description="Kind of image (brain MRI), where it is known; else triage tells.")
     masks: WithMasks = False
 
 
@@ -151,7 +152,7 @@ def _consult(assistant: Asking, read: Read) -> Tool:
     def run(asked: OfQuestion) -> Told:
         studies = [read(image) for image in asked.images]
         answer = assistant.ask(studies, asked.question, options=asked.options or None,
-                               collaboration=asked.collaboration, without=asked.without)
+                               collaboration=asked.collaboration, without=asked.without, kind=asked.kind)
         return Told(answer.text, _shortened(answer.json(), asked.masks), _drawn(answer.findings, studies[0]))
 
     return Tool(CONSULT, "Ask about one or several medical images: a generalist consults specialists and similar "

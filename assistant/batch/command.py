@@ -20,7 +20,7 @@ class Consult:
 
     source: Path
     """Folder (with its folders), or a table (CSV, TSV, JSONL, Parquet) with a column `image`, and perhaps id, question,
-    options (with | between them) and patient."""
+    options (with | between them), patient and kind."""
     question: str = ""
     """The question; a table's own questions come first."""
     out: Path = Path("results.parquet")
@@ -43,6 +43,8 @@ class Consult:
     """Folder of reports and answered questions to look among for open questions."""
     fitted: Path | None = None
     """What `consilium calibrate` wrote; left out, consilium.json of CONSILIUM_HOME, where there is one."""
+    kind: str = ""
+    """What kind of image they are ("brain MRI"), where that is known; left out, triage tells. A table's own first."""
     engine: Literal["plain", "ray"] = "plain"
     """plain: this process; ray: several processes or machines (needs the extra ray)."""
     threads: int = 8
@@ -95,7 +97,8 @@ def _plan(flags: Consult) -> Any:
     listed = [option.strip() for option in flags.options.split(",")] if flags.options else []
     return importlib.import_module("assistant.batch.run").Plan(
         flags.question, (*listed, *flags.option) or None, flags.collaboration, flags.style, flags.without,
-        flags.model or None, flags.adapter or None, flags.texts, flags.fitted, flags.threads)
+        flags.model or None, flags.adapter or None, flags.texts, flags.fitted, flags.kind or None,
+        flags.threads)
 
 
 def _engine(flags: Consult, plan: Any, results: Any, progress: Progress) -> None:

@@ -40,6 +40,7 @@ class Plan:
     adapter: str | None = None
     texts: Path | None = None
     fitted: Path | None = None
+    kind: str | None = None
     threads: int = field(default=8, compare=False)
     """Images under way at once in one process; the generalist and the specialists answer them together."""
 
@@ -87,7 +88,8 @@ def read(assistant: Assistant, plan: Plan, block: Sequence[Item]) -> list[Row]:
 def _one(assistant: Assistant, plan: Plan, item: Item) -> Row:
     question = item.question or plan.question
     how: Mapping[str, Any] = {"options": item.options or plan.options, "collaboration": plan.collaboration,
-                              "style": plan.style, "without": plan.without, "patient": item.patient}
+                              "style": plan.style, "without": plan.without, "patient": item.patient,
+                              "kind": item.kind or plan.kind}
     try:
         return answered(item, question, assistant.ask(item.path, question, **how))
     except ServerUnreachable:

@@ -19,7 +19,7 @@ from assistant.errors import BadQuestion
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz")
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
-COLUMNS = ("id", "image", "question", "options", "patient")
+COLUMNS = ("id", "image", "question", "options", "patient", "kind")
 """Columns of a table that are read; only `image` must be there."""
 
 
@@ -36,6 +36,8 @@ class Item:
     """Its own options, in place of the batch's."""
     patient: str | None = None
     """Whose cases must not be retrieved."""
+    kind: str | None = None
+    """What kind of image it is, where that is known."""
 
 
 def items(source: Path) -> Iterator[Item]:
@@ -73,7 +75,8 @@ def _of_table(table: Path) -> Iterator[Item]:
             raise BadQuestion(f"Row {number} of {table.name} names no image: wanted a column `image` with a path, and "
                               f"perhaps {', '.join(name for name in COLUMNS if name != 'image')}.")
         item = Item(str(row.get("id") or number), table.parent / image, row.get("question") or None,
-                    _options(row.get("options")), None if row.get("patient") is None else str(row["patient"]) or None)
+                    _options(row.get("options")), None if row.get("patient") is None else str(row["patient"]) or None,
+                    row.get("kind") or None)
         if item.id in seen:
             raise BadQuestion(f"Row {number} of {table.name}: the id {item.id!r} stands there twice; wanted each once.")
         seen.add(item.id)

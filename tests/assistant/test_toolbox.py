@@ -101,9 +101,10 @@ def test_triage_and_similar_cases(zoo: Zoo) -> None:
 def test_the_whole_consultation(zoo: Zoo) -> None:
     assistant = Asked()
     told = named(toolbox(assistant, from_text))["consult"].run(
-        {"images": [url(1), url(2)], "question": "What?", "options": ["a", "b"], "without": ["similar_cases"]})
+        {"images": [url(1), url(2)], "question": "What?", "options": ["a", "b"], "without": ["similar_cases"],
+         "kind": "orchid leaf"})
     assert assistant.how == {"images": 2, "question": "What?", "options": ["a", "b"], "collaboration": "full",
-                             "without": ["similar_cases"]}
+                             "without": ["similar_cases"], "kind": "orchid leaf"}
     assert told.text == "A lesion."
     assert told.json["confidence"] == 0.9
     assert len(told.pictures) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def test_a_row_an_image_and_an_error_where_there_is_none(zoo: Zoo, folder: Path,
     assert "'3b.png' holds" in bad["error"]
     assert not out.with_name("results.parquet.parts").exists()
     assert json.loads(pq.read_schema(out).metadata[SETTINGS])["question"] == "Which tumour?"
+
+
+def test_a_stated_kind_holds_and_a_rows_own_comes_first(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    table = folder / "table.jsonl"
+    table.write_text('{"image": "0.png"}\n{"image": "1.png", "kind": "brain MRI"}\n')
+    rows = ran(table, tmp_path / "results.parquet", opened(tmp_path), replace(ASKED, kind="orchid leaf"))
+    assert [row["kind"] for row in rows] == ["orchid leaf", "brain MRI"]
+    assert json.loads(rows[0]["findings"]) == []
 
 
 def test_it_goes_on_where_it_was_cut_off(zoo: Zoo, folder: Path, tmp_path: Path,

@@ -26,14 +26,15 @@ def test_a_tree_in_order_and_only_its_images(tmp_path: Path) -> None:
     assert found[1].path == tmp_path / "a/1.jpg"
 
 
-ROWS = [{"image": "a.png", "id": "one", "options": "yes | no", "patient": "p1"}, {"image": "b.png", "question": "Q?"}]
-ITEMS = ("one", None, ("yes", "no"), "p1"), ("2", "Q?", None, None)
+ROWS = [{"image": "a.png", "id": "one", "options": "yes | no", "patient": "p1"},
+        {"image": "b.png", "question": "Q?", "kind": "brain MRI"}]
+ITEMS = ("one", None, ("yes", "no"), "p1", None), ("2", "Q?", None, None, "brain MRI")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
 def test_a_table_of_any_kind(tmp_path: Path, ending: str) -> None:
     table = tmp_path / f"table{ending}"
-    columns = ["image", "id", "question", "options", "patient"]
+    columns = ["image", "id", "question", "options", "patient", "kind"]
     if ending == ".jsonl":
         table.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     elif ending == ".parquet":
@@ -43,7 +44,7 @@ def test_a_table_of_any_kind(tmp_path: Path, ending: str) -> None:
         table.write_text("\n".join(comma.join(row.get(name, "") for name in columns)
                                    for row in ({name: name for name in columns}, *ROWS)))
     found = list(items(table))
-    assert [(i.id, i.question, i.options, i.patient) for i in found] == list(ITEMS)
+    assert [(i.id, i.question, i.options, i.patient, i.kind) for i in found] == list(ITEMS)
     assert found[0].path == tmp_path / "a.png"
 
 
