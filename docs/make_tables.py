@@ -99,7 +99,7 @@ def evaluations() -> dict[str, dict[str, Any]]:
 
 
 def headline() -> str:
-    """Return the mean of every arm, one table an evaluation on test; controls stand in the results alone."""
+    """Return the mean of every arm of what ships on test; controls and other models stand in the results alone."""
     parts = [f"`results/{stem}.json`, mean over {_averaged(value)} sets:\n\n{_means(value)}"
              for stem, value in evaluations().items() if _is_plain_test(value.get("settings", {}))]
     return "\n".join(parts) or "No figure is committed yet.\n"
@@ -111,7 +111,8 @@ def _averaged(value: Mapping[str, Any]) -> int:
 
 
 def _is_plain_test(settings: Mapping[str, Any]) -> bool:
-    changed = settings.get("shuffle_evidence") or settings.get("control") or settings.get("limit")
+    changed = settings.get("shuffle_evidence") or settings.get("control") or settings.get("limit") or \
+        " --model " in settings.get("command", "")
     return settings.get("split") == "test" and not changed
 
 
