@@ -80,8 +80,9 @@ def _kind(steps: Sequence[Timed], answer: Answer | None) -> str:
     """Tell the kind of image; of an answer out of the store it is not known any more who told it, and how sure."""
     triaged = next((step for step in only_steps(steps) if isinstance(step, Triaged)), None)
     if triaged is None:
-        known = answer is not None and answer.kind != "unknown"
-        return f'<p class="cs-kind">Kind of image: <strong>{escaped(answer.kind)}</strong>.</p>' if known else ""
+        if answer is None or answer.kind == "unknown":
+            return ""
+        return f'<p class="cs-kind">Kind of image: <strong>{escaped(answer.kind)}</strong>.</p>'
     scope = "" if triaged.in_scope else " No specialist answers for this kind."
     return (
         f'<p class="cs-kind">Kind of image: <strong>{escaped(triaged.kind)}</strong> '
