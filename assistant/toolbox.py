@@ -22,7 +22,7 @@ from assistant.collaboration.rad import SIMILAR_CASES
 from assistant.errors import BadQuestion
 from assistant.scoping import scoping
 from assistant.settings import LIMITS
-from assistant.steps import Answer, Collaboration, Question, Style
+from assistant.steps import Answer, Collaboration, Question
 from specialists.core import registry
 from specialists.core.card import Card
 from specialists.core.findings import Boxes, Classification, Enhanced, Finding, HeatMap, Instances, Masks, Volumes
@@ -47,8 +47,7 @@ class Asking(Protocol):
     """What the toolbox needs of an assistant."""
 
     def ask(self, images: Any, question: str, *, options: Sequence[str] | None = ...,
-            collaboration: Collaboration = ..., style: Style = ..., without: Sequence[str] = ...,
-            patient: str | None = ..., kind: str | None = ...) -> Answer:
+            collaboration: Collaboration = ..., without: Sequence[str] = ..., kind: str | None = ...) -> Answer:
         """Return the answer to one question."""
         ...
 
