@@ -11,8 +11,9 @@ full      the endpoint's consultation with specialists and similar cases
 stream    as passed, streamed: time to the first text
 The server runs in a process of its own (`consilium serve`), the clients in this one; a closed loop: each client asks
 again when it is answered. What is told is requests a second and the median, and the 95th percentile, of seconds.
-Bare and passed at one client take turns, request by request, so that a busy machine harms both alike; and processor
-time is told beside wall time (the server's own, of all its threads): on a busy machine it is the steadier one.
+Requests are written out before the clock starts, as load clients do: what a client spends on its JSON is not the
+endpoint's. Bare and passed at one client take turns, request by request, so that a busy machine harms both alike; and
+processor time is told beside wall time (the server's own, of all its threads): on a busy machine it is the steadier.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,12 @@ QUESTION = "Write a short report with findings and impression."
 OPTIONS = ["glioma", "meningioma", "no tumour", "pituitary tumour"]
 TOKENS, LONG = 32, 64
 AIM = {"overhead": 0.10, "speed_up_at_16": 3.0}
+PATH, JSON = "/v1/chat/completions", {"Content-Type": "application/json"}
 TOOL = {"type": "function", "function": {"name": "none", "parameters": {"type": "object", "properties": {}}}}
+
+
+Ask = Callable[[httpx.AsyncClient, bytes], Awaitable[float]]
+"""Asks once and returns the seconds to the first text, 0 where it is not streamed."""
 
 
 @dataclass(frozen=True)
@@ -100,24 +106,26 @@ def measure(flags: Flags, server: Server) -> dict[str, Any]:
     generalist, rounds, batch = open_generalist(flags.model or None), 2 * flags.requests, 16
     new = itertools.count()
     conversations = iter([conversation(next(new)) for _ in range(1 + rounds + batch)])
-    passed = iter([body("passed", next(new)) for _ in range(rounds)])
+    passed = iter([written("passed", next(new)) for _ in range(rounds)])
 
     def bare() -> None:
         generalist.invoke(next(conversations), max_tokens=TOKENS)
     kinds = flags.sides.split(",")
     with httpx.Client(base_url=server.url, timeout=600) as web:
         for kind in ("passed", *kinds):
-            web.post("/v1/chat/completions", json=body(kind, next(new))).raise_for_status()
+            web.post(PATH, content=written(kind, next(new)), headers=JSON).raise_for_status()
         bare()
-        turns = overhead(bare, lambda: web.post("/v1/chat/completions", json=next(passed)).raise_for_status(),
+        turns = overhead(bare, lambda: web.post(PATH, content=next(passed), headers=JSON).raise_for_status(),
                          server.processor_s, rounds)
     together = list(conversations)
     began = time.perf_counter()
     generalist.reply_many(together, max_tokens=TOKENS)
     seconds = time.perf_counter() - began
-    sides = {kind: {str(n): asyncio.run(load(server, [body(kind, next(new)) for _ in range(max(flags.requests, 2 * n))],
-                                             n))
-                    for n in map(int, flags.clients.split(","))} for kind in kinds}
+    sides: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+    for kind, clients in itertools.product(kinds, map(int, flags.clients.split(","))):
+        requests = [written(kind, next(new)) for _ in range(max(flags.requests, 2 * clients))]
+        ask = streamed if kind == "stream" else whole
+        sides[kind][str(clients)] = asyncio.run(load(server, requests, clients, ask))
     return {"one_client": turns, "bare_batch_of_16_per_second": batch / seconds, "sides": sides,
             "speed_up": {kind: {n: at["per_second"] / side["1"]["per_second"] for n, at in side.items()}
                          for kind, side in sides.items() if "1" in side},
@@ -152,37 +160,37 @@ def clocked(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-async def load(server: Server, bodies: Sequence[dict[str, Any]], clients: int) -> dict[str, float]:
+async def load(server: Server, requests: Sequence[bytes], clients: int, ask: Ask) -> dict[str, float]:
     """Ask from so many clients until all requests are answered; raises where one is not."""
-    left, seconds, first = iter(bodies), [], []
+    left, seconds, first = iter(requests), [], []
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(base_url=server.url, timeout=600, limits=limits) as web:
         async def client() -> None:
             for asked in left:
                 began = time.perf_counter()
-                first.append(await (streamed if asked.get("stream") else whole)(web, asked))
+                first.append(await ask(web, asked))
                 seconds.append(time.perf_counter() - began)
         began, worked = time.perf_counter(), server.processor_s()
         await asyncio.gather(*(client() for _ in range(clients)))
         took, worked = time.perf_counter() - began, server.processor_s() - worked
-    count = len(bodies)
+    count = len(requests)
     found = {"processor_s": worked / count, "per_second": count / took, "median_s": statistics.median(seconds),
              "p95_s": float(np.percentile(seconds, 95))}
     return found | ({"first_text_s": statistics.median(first)} if any(first) else {})
 
 
-async def whole(web: httpx.AsyncClient, asked: dict[str, Any]) -> float:
+async def whole(web: httpx.AsyncClient, asked: bytes) -> float:
     """Ask once; a server without room is asked again."""
-    while (reply := await web.post("/v1/chat/completions", json=asked)).status_code == 429:
+    while (reply := await web.post(PATH, content=asked, headers=JSON)).status_code == 429:
         await asyncio.sleep(int(reply.headers["retry-after"]))
     reply.raise_for_status()
     return 0.0
 
 
-async def streamed(web: httpx.AsyncClient, asked: dict[str, Any]) -> float:
+async def streamed(web: httpx.AsyncClient, asked: bytes) -> float:
     """Ask once and return the seconds to the first text."""
     began, first = time.perf_counter(), 0.0
-    async with web.stream("POST", "/v1/chat/completions", json=asked) as reply:
+    async with web.stream("POST", PATH, content=asked, headers=JSON) as reply:
         reply.raise_for_status()
         async for line in reply.aiter_lines():
             if not first and line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
@@ -195,6 +203,11 @@ def conversation(number: int) -> Any:
     url = template.png_url(read_study(picture(number)))
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}},
                                          {"type": "text", "text": QUESTION}]}]
+
+
+def written(kind: str, number: int) -> bytes:
+    """Return a request's body as it is sent."""
+    return json.dumps(body(kind, number)).encode()
 
 
 def body(kind: str, number: int) -> dict[str, Any]:
