@@ -1,6 +1,7 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
-tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking.
+tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking
+-> placing.
 Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of what ships
 took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
 """
@@ -32,7 +33,7 @@ from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.kinds import looking
-from instruct_data.mix import LOOKING, SPEAKING, TOGETHER, WEIGHING, build
+from instruct_data.mix import LOOKING, PLACING, SPEAKING, TOGETHER, WEIGHING, build
 from instruct_data.records import read, write
 
 LOG = logging.getLogger(__name__)
@@ -69,7 +70,9 @@ class Nano:
     whole: int = 40000
     """Conversations of the stage after it, of the same kinds, in which the vision tower learns, too."""
     speaking: int = 100000
-    """Conversations of the last stage: boxes, tools, kinds of image, reports and dialogues before the others."""
+    """Conversations of the next stage: tools, kinds of image, reports and dialogues before the others."""
+    placing: int = 80000
+    """Conversations of the last stage, a third of them about where something is."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def stages(config: Nano) -> tuple[Stage, ...]:
             Stage("instructed", config.instructions, TOGETHER, 3, 1e-3, 1.0, mergers_only=True),
             Stage("looked", config.looking, LOOKING, 4, 1e-3, 1.0, mergers_only=True),
             Stage("whole", config.whole, LOOKING, 5, 6e-4, 0.25),
-            Stage("nano", config.speaking, SPEAKING, 7, 8e-4, 0.25))
+            Stage("spoken", config.speaking, SPEAKING, 7, 8e-4, 0.25),
+            Stage("nano", config.placing, PLACING, 8, 8e-4, 0.4))
 
 
 def run(config: Nano) -> None:
@@ -178,7 +182,7 @@ def write_card(folder: Path, library: Library, seconds: int) -> None:
     images = Counter(i.sample.dataset for i in _teaching(library))
     sets = {i.sample.dataset: i.sample for i in library.items}
     card: dict[str, Any] = {
-        "name": "consilium-nano", "version": "1.1", "architecture": "Qwen3-VL, small, trained from nothing",
+        "name": "consilium-nano", "version": "1.2", "architecture": "Qwen3-VL, small, trained from nothing",
         "license": "research and other non-commercial use only, with attribution (inherits the sets' terms)",
         "data": [{"set": name, "train": images[name], "license": s.license, "tier": s.tier}
                  for name, s in sorted(sets.items())],

@@ -99,7 +99,7 @@ LOOKING = {
     "referring_classification": 0.02, "image_analysis": 0.02, "weighing": 0.01, "imagined": 0.01,
     "earlier_answer": 0.01, "grading": 0.01, "attributes": 0.005, "multi_label": 0.005, "counting": 0.005,
     "referring_captioning": 0.005, "bootstrapping": 0.005}
-"""Shares of its last stage: nearly half is looking, which the stage before hardly teaches (docs/log.md)."""
+"""Shares of the next stages: nearly half is looking, which the stage before hardly teaches (docs/log.md)."""
 
 SPEAKING = {
     "visual_grounding": 0.17, "image_kind": 0.11, "imagined_tools": 0.11, "tool_use": 0.08, "looking": 0.09,
@@ -107,7 +107,7 @@ SPEAKING = {
     "referring_classification": 0.03, "comparison": 0.02, "multi_label": 0.02, "grading": 0.02,
     "referring_captioning": 0.01, "diagnosis": 0.01, "refusal": 0.01, "earlier_answer": 0.01, "attributes": 0.005,
     "counting": 0.005, "weighing": 0.005, "imagined": 0.005}
-"""Shares of the stage after it, which teaches what is said and done beyond naming a label, the most that was weak."""
+"""Shares of the stage after it, which teaches what is said and done beyond naming a label."""
 
 PLACING = {
     "visual_grounding": 0.36, "looking": 0.12, "evidence": 0.12, "tool_use": 0.05, "image_kind": 0.04, "findings": 0.04,

@@ -25,6 +25,8 @@ from assistant.evaluation.harness import Advance
 FOLDS = 5
 SURE = 0.9
 """Share of resamples in which less evidence must decide better before it is chosen."""
+FEWEST = 20
+"""Groups of a domain under which resamples prove nothing, and all evidence is shown."""
 
 Hidden = tuple[str, ...]
 """Names of what the generalist is not shown: specialists, "similar_cases"; none is all evidence."""
@@ -98,6 +100,8 @@ def choose_evidence(several: Sequence[Studied], seed: int = 0) -> Hidden:
 
     Compared is the macro-F1, mean over the domain's sets, in resamples of whole groups.
     """
+    if len({case.group for studied in several for case in studied.cases}) < FEWEST:
+        return ()
     scored = {hidden: [_scores(studied, studied.decided[hidden], seed) for studied in several]
               for hidden in several[0].decided}
     best, most = (), 0.0

@@ -73,6 +73,13 @@ def test_evidence_that_misleads_is_hidden_and_doubtful_gain_is_not_believed():
         assert calibrate.choose_evidence([replace(known, decided={(): best, CASES: other})]) == ()
 
 
+def test_of_few_groups_nothing_is_hidden():
+    few = studied(2 * calibrate.FEWEST - 2)
+    assert len({case.group for case in few.cases}) == calibrate.FEWEST - 1
+    assert calibrate.choose_evidence([few]) == ()
+    assert calibrate.choose_evidence([studied(2 * calibrate.FEWEST)]) == CASES
+
+
 def test_confidence_is_true_where_the_decision_boasts_and_label_sets_hold_the_truth():
     known = studied(600)
     fitted, figures = calibrate.fit([known], Wanted(level=0.9))
