@@ -24,6 +24,7 @@ import httpx
 import pytest
 
 from assistant.assistant import Assistant
+from assistant.collaboration.rad import SIMILAR_CASES
 from assistant.errors import ServerUnreachable
 from assistant.generalist.open import NANO, open_generalist
 from assistant.generalist.served import ServedGeneralist
@@ -172,7 +173,10 @@ def test_a_chat_turn_with_a_tool_call(here: Assistant, there: Assistant, figures
     figures["tools called in a chat turn"] = {name: [tool for tool, _ in told] for name, (told, _) in said.items()}
     figures["the same words here and there"] = said["here"][1] == said["there"][1]
     assert said["there"][0], "no tool was called"
-    assert said["there"][0] == said["here"][0]
+    assert [tool for tool, _ in said["there"][0]] == [tool for tool, _ in said["here"][0]]
+    # How many similar cases it asks for is bound to what was said here alone.
+    specialists = {name: [row for row in told if row[0] != SIMILAR_CASES] for name, (told, _) in said.items()}
+    assert specialists["there"] == specialists["here"]
 
 
 def test_a_tool_that_must_be_called(there: Assistant) -> None:
