@@ -19,6 +19,15 @@ def data() -> Path | None:
     return folder if folder and folder.is_dir() else None
 
 
+def leave_a_core() -> None:
+    """Let numerics take all cores but one, unless OMP_NUM_THREADS says otherwise; called before torch is imported.
+
+    The threads that read requests need one: with two threads of numerics on two cores, replies took up to twice as
+    long as with one (docs/log.md).
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) - 1)))
+
+
 @dataclass(frozen=True)
 class Paths:
     """The files under one home."""

@@ -34,6 +34,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,10 @@ PATH, JSON = "/v1/chat/completions", {"Content-Type": "application/json"}
 TOOL = {"type": "function", "function": {"name": "none", "parameters": {"type": "object", "properties": {}}}}
 
 
+FORM = {"type": "json_schema", "json_schema": {"name": "text", "schema": {"type": "string", "minLength": 20 * LONG}}}
+BARE: dict[str, dict[str, Any]] = {
+    "passed": {"max_tokens": TOKENS}, "long": {"max_tokens": LONG, "response_format": FORM}}
+"""Sides that are compared with the generalist in this process -> how it is asked for the same reply."""
 Ask = Callable[[httpx.AsyncClient, bytes], Awaitable[float]]
 """Asks once and returns the seconds to the first text, 0 where it is not streamed."""
 
@@ -105,19 +110,22 @@ def measure(flags: Flags, server: Server) -> dict[str, Any]:
     """Return all figures."""
     generalist, rounds, batch = open_generalist(flags.model or None), 2 * flags.requests, 16
     new = itertools.count()
-    conversations = iter([conversation(next(new)) for _ in range(1 + rounds + batch)])
-    passed = iter([written("passed", next(new)) for _ in range(rounds)])
-
-    def bare() -> None:
-        generalist.invoke(next(conversations), max_tokens=TOKENS)
-    kinds = flags.sides.split(",")
+    turns, kinds = {}, flags.sides.split(",")
     with httpx.Client(base_url=server.url, timeout=600) as web:
-        for kind in ("passed", *kinds):
+        for kind in ("passed", "long", *kinds):
             web.post(PATH, content=written(kind, next(new)), headers=JSON).raise_for_status()
-        bare()
-        turns = overhead(bare, lambda: web.post(PATH, content=next(passed), headers=JSON).raise_for_status(),
-                         server.processor_s, rounds)
-    together = list(conversations)
+        def passed(requests: Iterator[bytes]) -> None:
+            web.post(PATH, content=next(requests), headers=JSON).raise_for_status()
+
+        def bare(conversations: Iterator[Any], how: dict[str, Any]) -> None:
+            generalist.invoke(next(conversations), **how)
+
+        for kind, how in BARE.items():
+            ours = partial(bare, iter([conversation(next(new)) for _ in range(1 + rounds)]), how)
+            theirs = partial(passed, iter([written(kind, next(new)) for _ in range(rounds)]))
+            ours()
+            turns[kind] = overhead(ours, theirs, server.processor_s, rounds)
+    together = [conversation(next(new)) for _ in range(batch)]
     began = time.perf_counter()
     generalist.reply_many(together, max_tokens=TOKENS)
     seconds = time.perf_counter() - began
@@ -126,7 +134,8 @@ def measure(flags: Flags, server: Server) -> dict[str, Any]:
         requests = [written(kind, next(new)) for _ in range(max(flags.requests, 2 * clients))]
         ask = streamed if kind == "stream" else whole
         sides[kind][str(clients)] = asyncio.run(load(server, requests, clients, ask))
-    return {"one_client": turns, "bare_batch_of_16_per_second": batch / seconds, "sides": sides,
+    return {"one_client": turns["passed"], "one_client_long": turns["long"],
+            "bare_batch_of_16_per_second": batch / seconds, "sides": sides,
             "speed_up": {kind: {n: at["per_second"] / side["1"]["per_second"] for n, at in side.items()}
                          for kind, side in sides.items() if "1" in side},
             "speed_up_of_processor": {kind: {n: side["1"]["processor_s"] / at["processor_s"] for n, at in side.items()}
@@ -219,8 +228,7 @@ def body(kind: str, number: int) -> dict[str, Any]:
         more = {"tools": [TOOL], "tool_choice": "none", "max_completion_tokens": TOKENS, "stream": kind == "stream"}
         return asked | more
     if kind == "long":
-        form = {"name": "text", "schema": {"type": "string", "minLength": 20 * LONG}}
-        return asked | {"response_format": {"type": "json_schema", "json_schema": form}, "max_completion_tokens": LONG}
+        return asked | {"response_format": FORM, "max_completion_tokens": LONG}
     return asked | {"consilium": {"collaboration": "none" if kind == "alone" else "full", "options": OPTIONS}}
 
 
@@ -265,11 +273,12 @@ def machine() -> dict[str, Any]:
 
 def show(report: dict[str, Any]) -> None:
     """Print the figures."""
-    one = report["one_client"]
-    print(f"one client: bare {one['bare_s']:.3f} s, through the endpoint {one['passed_s']:.3f} s, "
-          f"overhead {one['overhead']:+.1%} (of medians {one['overhead_of_medians']:+.1%}); processor "
-          f"{one['bare_processor_s']:.3f} and {one['passed_processor_s']:.3f} s, {one['overhead_of_processor']:+.1%}, "
-          f"and {one['client_processor_s']:.4f} s of the client's own")
+    for name, side in (("passed", "one_client"), ("long", "one_client_long")):
+        one = report[side]
+        print(f"one client, {name}: bare {one['bare_s']:.3f} s, through the endpoint {one['passed_s']:.3f} s, "
+              f"overhead {one['overhead']:+.1%} (of medians {one['overhead_of_medians']:+.1%}); processor "
+              f"{one['bare_processor_s']:.3f} and {one['passed_processor_s']:.3f} s, "
+              f"{one['overhead_of_processor']:+.1%}, and {one['client_processor_s']:.4f} s of the client's own")
     print(f"bare, a batch of 16: {report['bare_batch_of_16_per_second']:.2f} a second")
     for kind, side in report["sides"].items():
         for clients, at in side.items():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.errors import ConsiliumError, place
+from assistant.settings import leave_a_core
 from assistant.steps import Step
 from specialists.core.errors import SpecialistsError
 from specialists.core.findings import Box, HeatMap
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     chat = tyro.cli(Chat, args=argv, prog="consilium chat")
     one_arena()
+    leave_a_core()
     with tempfile.TemporaryDirectory(prefix="consilium-") as cache:  # readable by this user only
         # Gradio keeps its latest events, by default 10,000, and sums all of them up after each
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_ANALYTICS_MAX_EVENTS="100", GRADIO_TEMP_DIR=cache)

@@ -12,6 +12,7 @@ from typing import Any
 
 from assistant.errors import BadQuestion
 from assistant.generalist.adapters import named
+from assistant.settings import leave_a_core
 from specialists.__main__ import parse
 
 NOTICE = "Research use only; not a medical device."
@@ -70,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     known = keys.read(flags.keys) if flags.keys else []
     key = os.environ.get("CONSILIUM_API_KEY")
+    leave_a_core()
     server = importlib.import_module("assistant.server.app")
     try:
         server.check_bind(flags.host, key, keys=bool(known))
