@@ -211,10 +211,13 @@ class Consultation:
         """
         evidence, size = self._evidence(), self.question.studies[0].size
         text, supported = template.recounted(text, evidence)
-        if not supported:
-            text, supported = template.recounted(self._reconsidered(text, evidence), evidence)
-        text = corrected(self.generalist.boxes, text, self._located(), size, template.shown_size(size))
-        left_out = "" if template.NAMED.search(text) else template.panel(evidence)
+        nothing_left = not text and bool(evidence.moed)
+        if not supported or nothing_left:
+            text, supported = template.recounted(self._reconsidered(text or template.UNNAMED, evidence), evidence)
+        located = self._located()
+        text = corrected(self.generalist.boxes, text, located, size, template.shown_size(size))
+        text = template.as_counted(text, {name: len(boxes) for name, boxes in located.items()})
+        left_out = "" if template.NAMED.search(text) and not nothing_left else template.panel(evidence)
         return " ".join(filter(None, [text, left_out, *(f"{words}." for words in self._measured())])), supported
 
     def _located(self) -> dict[str, list[Box]]:

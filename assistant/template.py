@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image
 
 from assistant.steps import Case, Evidence, Opinion, SimilarText, Style
+from assistant.wording import grammar
 from specialists.core.findings import Classification, Finding, Refusal
 from specialists.core.study import Study
 
@@ -194,16 +195,20 @@ def panel(evidence: Evidence) -> str:
 
 
 COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases carry this label)\.")
+SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?most similar cases?\b[^.]*\.")
 NAMED = re.compile(r"Most likely ([^.]+)\.")
+UNNAMED = "Most likely unknown."
+"""Stands where a label is still to be decided."""
 
 
 def recounted(text: str, evidence: Evidence) -> tuple[str, bool]:
     """Return a written answer with its counts of the evidence made true, and whether any evidence supports it.
 
-    A generalist writes how many specialists and cases agree; what it counted is not taken on trust.
+    A generalist writes how many specialists and cases agree, and which labels the cases carry; that is not taken on
+    trust: `panel` tells it of the evidence itself.
     """
     named = NAMED.search(text)
-    plain = COUNT.sub("", text).strip()
+    plain = COUNT.sub("", SIMILAR.sub("", text) if evidence.rad else text).strip()
     if named is None or not (evidence.moed or evidence.rad):
         return plain, True
     votes = [o.label for o in evidence.moed], [c.label for c in evidence.rad]
@@ -211,6 +216,15 @@ def recounted(text: str, evidence: Evidence) -> tuple[str, bool]:
     said = [f"{n} of {len(labels)} {words}." for n, labels, words in zip(
         agree, votes, ("specialists say the same", "similar cases carry this label"), strict=True) if labels]
     return " ".join([plain, *said]), any(agree)
+
+
+def as_counted(text: str, counts: Mapping[str, int]) -> str:
+    """Return a text whose numbers of things are those that specialists counted, by name in small letters."""
+    for name, count in counts.items():
+        many = "|".join(map(re.escape, (grammar.plural(name), name)))
+        said = re.compile(rf"\b(?:{'|'.join(grammar.NUMBERS)}|\d+) (?:{many})\b", re.IGNORECASE)
+        text = grammar.counted(count, name).join(said.split(text))
+    return text
 
 
 def renamed(text: str, label: str) -> str:

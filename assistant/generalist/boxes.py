@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -226,23 +226,31 @@ def told(codec: BoxCodec, box: Box, size: Size, shown: Size) -> str:
 
 
 LISTS = re.compile(r"\[\s*\{.*?\}\s*\]", re.DOTALL)
+BROKEN = re.compile(r"(:?\s*)\[\s*\{\s*\"bbox(?:(?!\}\s*\]).)*\Z", re.DOTALL)
+"""A list in JSON that was begun and not ended."""
 
 
 def corrected(codec: BoxCodec, text: str, located: Mapping[str, Sequence[Box]], size: Size, shown: Size) -> str:
     """Return a reply whose lists of boxes hold those that were `located`, by label, where they name such a label.
 
-    `located` is in pixels of an image of `size` that the model got as `shown`. Lists in JSON alone are corrected.
+    `located` is in pixels of an image of `size` that the model got as `shown`. Lists in JSON alone are corrected; one
+    that breaks off gets the boxes of what the text names.
     """
     across, down = shown[0] / size[0], shown[1] / size[1]
 
-    def write(found: re.Match[str]) -> str:
-        names = dict.fromkeys(label.lower() for label, _ in _json_boxes(found[0]))
-        boxes = [b for name in names for b in located.get(name, ())]
+    def written(names: Iterable[str], otherwise: str) -> str:
         moved = [replace(b, xyxy=(b.xyxy[0] * across, b.xyxy[1] * down, b.xyxy[2] * across, b.xyxy[3] * down))
-                 for b in boxes]
-        return codec.encode(moved, shown) if moved else found[0]
+                 for name in names for b in located.get(name, ())]
+        return codec.encode(moved, shown) if moved else otherwise
 
-    return LISTS.sub(write, text)
+    def whole(found: re.Match[str]) -> str:
+        return written(dict.fromkeys(label.lower() for label, _ in _json_boxes(found[0])), found[0])
+
+    def ended(found: re.Match[str]) -> str:
+        boxes = written([name for name in located if name in text.lower()], "")
+        return found[1] + boxes if boxes else "." if ":" in found[1] else ""
+
+    return BROKEN.sub(ended, LISTS.sub(whole, text))
 
 
 def _binned(box: Box, size: Size, bins: Size) -> tuple[int, int, int, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from assistant import template
 from assistant.assistant import Assistant
+from assistant.generalist.boxes import JsonThousandths, corrected
 from assistant.generalist.scripted import ScriptedGeneralist
 from tests.assistant.stand_ins import Zoo, install, picture
 from tests.assistant.test_assistant import favors
@@ -68,6 +70,54 @@ def test_boxes_of_what_a_specialist_located_are_the_specialists(tmp_path, zoo):
     assert [(b.label, b.xyxy) for b in answer.boxes] == [("lesion", (8, 4, 16, 12))], "once, and not its own"
     assert '[0, 0, 500, 500]' not in answer.text
     assert answer.text.startswith('Here: [{"bbox_2d": [250, ')
+
+
+@pytest.mark.parametrize(("written", "begins"), [
+    ('The lesion is here: [{"bbox_2d": [350, 2.', 'The lesion is here: [{"bbox_2d": [250, '),
+    ('[{"bbox_2d": [350, 210], "label": "lesion', '[{"bbox_2d": [250, '),
+    ('I see two lesions. [{"bbox_2d": [1', 'I see one lesion. [{"bbox_2d": [250, ')])
+def test_a_list_of_boxes_that_breaks_off_is_the_specialists(tmp_path, zoo, written, begins):
+    zoo.kind = "breast ultrasound"
+
+    class Breast(Small):
+        @property
+        def taught_kinds(self) -> frozenset[str]:
+            return frozenset({"breast ultrasound"})
+
+    answer = Assistant(generalist=Breast([written]), home=tmp_path).ask(picture(), "Where?", collaboration="full")
+    assert answer.text.startswith(begins)
+    assert [b.label for b in answer.boxes] == ["lesion"]
+
+
+def test_a_list_that_breaks_off_where_nothing_was_located_is_left_out():
+    assert corrected(JsonThousandths(), 'It is here: [{"bbox_2d": [3', {}, (100, 100), (100, 100)) == "It is here."
+    assert corrected(JsonThousandths(), '[{"bbox_2d": [3', {}, (100, 100), (100, 100)) == ""
+    whole = 'Here: [{"bbox_2d": [0, 0, 9, 9], "label": "nail"}]'
+    assert corrected(JsonThousandths(), whole, {}, (100, 100), (100, 100)) == whole
+
+
+def test_things_are_as_many_as_were_counted():
+    counts = {"red blood cell": 14, "white blood cell": 1}
+    assert template.as_counted("13 red blood cells and no white blood cell.", counts) == (
+        "14 red blood cells and one white blood cell.")
+    assert template.as_counted("Most red blood cells are round; 3 platelets.", counts) == (
+        "Most red blood cells are round; 3 platelets.")
+
+
+def test_what_is_written_of_the_cases_labels_is_not_taken_on_trust(tmp_path, zoo):
+    one = Assistant(generalist=Small(["Of the 9 most similar cases: nine orchids. An image of a head."]), home=tmp_path)
+    answer = one.ask(picture(), "Which cases?", collaboration="full")
+    assert answer.text.startswith("An image of a head. ")
+    assert "orchid" not in answer.text
+    assert "similar case" in answer.text
+
+
+def test_where_nothing_stays_of_what_was_written_a_label_is_decided(tmp_path, zoo):
+    one = Assistant(generalist=Small(["Of the most similar case: orchid."], favors("glioma")), home=tmp_path)
+    answer = one.ask(picture(), "What do you see?", collaboration="full")
+    assert answer.text.startswith("Most likely glioma. ")
+    assert all(f"{o.specialist}: {o.label}" in answer.text for o in answer.evidence.moed)
+    assert "orchid" not in answer.text
 
 
 def test_what_was_heard_and_left_out_is_added(tmp_path, zoo):
