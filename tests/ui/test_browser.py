@@ -208,6 +208,7 @@ def test_a_region_is_drawn_moved_asked_about_and_the_question_asked_again(page, 
 
 def test_before_and_after_a_heat_map_and_several_left_out_by_keyboard(page, images):
     drop(page, images / "scan")
+    expect(page.locator("#viewer svg")).to_be_visible()
     ask(page, "Please enhance it")
     slider = page.locator("#viewer [data-compare]")
     slider.focus()

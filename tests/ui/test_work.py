@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import gradio as gr
@@ -125,7 +126,10 @@ def test_too_many_images_are_refused_before_they_are_read(tmp_path):
 
 def test_a_key_lets_nobody_in_without_it(records):
     window = app.create_app(double.Assistant(records=records), records=records)
-    address = app.launch(window, port=None, key="secret-key", block=False)
+    with socket.socket() as free:  # Gradio's own search for a port leaves sockets open
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = app.launch(window, port=port, key="secret-key", block=False)
     try:
         with httpx.Client(base_url=address) as client:
             assert client.get("gradio_api/info").status_code == 401
