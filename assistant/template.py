@@ -195,7 +195,7 @@ def panel(evidence: Evidence) -> str:
 
 
 COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases carry this label)\.")
-SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?most similar cases?\b[^.]*\.")
+SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?most similar cases?\b(?:[^.]|\.(?=\d))*\.")
 NAMED = re.compile(r"Most likely ([^.]+)\.")
 UNNAMED = "Most likely unknown."
 """Stands where a label is still to be decided."""

@@ -105,10 +105,11 @@ def test_things_are_as_many_as_were_counted():
 
 
 def test_what_is_written_of_the_cases_labels_is_not_taken_on_trust(tmp_path, zoo):
-    one = Assistant(generalist=Small(["Of the 9 most similar cases: nine orchids. An image of a head."]), home=tmp_path)
+    written = "Of the 9 most similar cases: orchid (0.94), rose (0.9). An image of a head."
+    one = Assistant(generalist=Small([written]), home=tmp_path)
     answer = one.ask(picture(), "Which cases?", collaboration="full")
     assert answer.text.startswith("An image of a head. ")
-    assert "orchid" not in answer.text
+    assert not [word for word in ("orchid", "0.94", "rose") if word in answer.text]
     assert "similar case" in answer.text
 
 
