@@ -1,7 +1,7 @@
 """The whole training of consilium-nano, stage after stage; each stage is also a command of its own.
 
 tokenizer -> vision tower -> weighing evidence without images -> instruction -> looking -> all at once -> speaking
--> placing.
+-> placing -> answering.
 Evidence is out of fold (`consilium specialists train --zoo` writes it). The card says how long the stages of what ships
 took, on one or two cores beside other work. Stopped, it goes on with the stage that it was at.
 """
@@ -33,7 +33,7 @@ from instruct_data.engine import examined
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.kinds import looking
-from instruct_data.mix import LOOKING, PLACING, SPEAKING, TOGETHER, WEIGHING, build
+from instruct_data.mix import ANSWERING, LOOKING, PLACING, SPEAKING, TOGETHER, WEIGHING, build
 from instruct_data.records import read, write
 
 LOG = logging.getLogger(__name__)
@@ -72,7 +72,9 @@ class Nano:
     speaking: int = 100000
     """Conversations of the next stage: tools, kinds of image, reports and dialogues before the others."""
     placing: int = 80000
-    """Conversations of the last stage, a third of them about where something is."""
+    """Conversations of the stage after it, a third of them about where something is."""
+    answering: int = 100000
+    """Conversations of the last stage: open questions as many people ask them, and some of all else."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def stages(config: Nano) -> tuple[Stage, ...]:
             Stage("looked", config.looking, LOOKING, 4, 1e-3, 1.0, mergers_only=True),
             Stage("whole", config.whole, LOOKING, 5, 6e-4, 0.25),
             Stage("spoken", config.speaking, SPEAKING, 7, 8e-4, 0.25),
-            Stage("nano", config.placing, PLACING, 8, 8e-4, 0.4))
+            Stage("placed", config.placing, PLACING, 8, 8e-4, 0.4),
+            Stage("nano", config.answering, ANSWERING, 9, 8e-4, 0.3))
 
 
 def run(config: Nano) -> None:

@@ -21,7 +21,14 @@ OPEN_QUESTIONS = (
     "What is the diagnosis?", "Which diagnosis is most likely?", "What does the image show?", "What is the finding?",
     "What is the most likely diagnosis?", "Which disease does the image show?", "What do you see?",
     "Which finding is present?",
+    "(What|Which) (diagnosis|disease|condition|finding|illness|disorder) (do you (suspect|suggest|favor|propose|see)"
+    "|would you (name|go for|put first)|seems likely|comes to mind|fits( best|)|would explain (this|it))( here|)?",
+    "(What|Which) is your (diagnosis|impression|best guess|leading diagnosis|conclusion)( here| for this one|)?",
+    "(What|Which (disease|condition)) (could|might|may) (this|it) be?",
+    "(Please |)(diagnose|label|name|classify) (this|it|what is shown|the (condition|disease|finding)).",
 )
+"""Questions for a diagnosis, as patterns; those that name no options need none."""
+
 DIAGNOSIS_QUESTIONS = (
     *OPEN_QUESTIONS, "Which option fits best?", "Which of these is it?", "Which option is right?",
     "Choose the diagnosis.",

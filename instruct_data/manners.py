@@ -1,4 +1,4 @@
-"""What people write around their question: a greeting, where the image is from, haste, thanks, no capitals.
+"""How people say it: a greeting, where the image is from, haste, thanks, no capitals, other words, mistypes.
 
 It says nothing about the image and asks nothing else; prompts that serving writes itself stay as they are.
 """
@@ -6,7 +6,8 @@ It says nothing about the image and asks nothing else; prompts that serving writ
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,10 @@ from instruct_data.writers.templates import say
 
 SHARE = 0.3
 """Share of the conversations that get some."""
+OTHER_WORDS = 0.3
+"""Share whose question has some of its words changed for others of the same meaning, or mistyped."""
+MISTYPED = 0.15
+"""Share of these in which a plain word is mistyped, too."""
 FIXED = frozenset({"looking", "weighing", "imagined", "evidence"})
 """Kinds whose prompts serving writes itself."""
 
@@ -34,23 +39,65 @@ THANKS = ("Thanks", "Thank you( very much| in advance|)", "Please( keep it short
           "I (appreciate it|would be grateful)", "(It is|It's) (urgent|for teaching|not urgent)")
 
 
+WORDS = {
+    "image": ("picture", "scan", "photo", "file", "study"), "images": ("pictures", "scans", "photos"),
+    "picture": ("image", "photo"), "please": ("kindly",), "visible": ("to be seen", "recognizable"),
+    "shows": ("displays", "reveals", "has"), "locate": ("find", "spot", "localize"), "mark": ("frame", "indicate"),
+    "box": ("frame", "rectangle"), "boxes": ("frames", "rectangles"), "kind": ("sort", "type"), "largest": ("biggest",),
+    "diagnosis": ("disease", "condition"), "describe": ("characterize",), "write": ("compose",),
+    "short": ("brief", "concise"), "report": ("write-up",), "specialists": ("experts",), "similar": ("comparable",),
+    "likely": ("probable",), "abnormal": ("pathological",), "patient": ("person",), "more": ("a greater number of",),
+}
+"""Plain words of questions -> what else people say; no name of a finding is among them."""
+MISTYPES = frozenset({*WORDS, "what", "which", "where", "this", "there", "here", "tell", "show", "find", "does",
+                      "about", "give", "would", "could", "look", "many", "such", "most"}) - {"more", "most"}
+"""Plain words that may be mistyped."""
+
+
 def around(record: Record, rng: random.Random) -> Record:
     """Return the record with its first question said as somebody might say it, or as it is."""
     at = next((i for i, m in enumerate(record.messages) if m["role"] == "user"), None)
-    if at is None or record.kind in FIXED or rng.random() >= SHARE:
+    if at is None or record.kind in FIXED:
         return record
     messages = list(record.messages)
-    messages[at] = _reworded(messages[at], rng)
+    if rng.random() < OTHER_WORDS:
+        messages[at] = _reworded(messages[at], other_words, rng)
+    if rng.random() < SHARE:
+        messages[at] = _reworded(messages[at], spoken, rng)
+    if messages[at] == record.messages[at]:
+        return record
     return replace(record, messages=tuple(messages), id=named(record.kind, record.images, messages, record.tools))
 
 
-def _reworded(message: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+def _reworded(message: Mapping[str, Any], how: Callable[[str, random.Random], str], rng: random.Random
+              ) -> dict[str, Any]:
     content = message["content"]
     if isinstance(content, str):
-        return {**message, "content": spoken(content, rng)}
+        return {**message, "content": how(content, rng)}
     last = max((i for i, p in enumerate(content) if p["type"] == "text"), default=-1)
-    parts = [{**p, "text": spoken(p["text"], rng)} if i == last else p for i, p in enumerate(content)]
+    parts = [{**p, "text": how(p["text"], rng)} if i == last else p for i, p in enumerate(content)]
     return {**message, "content": parts}
+
+
+def other_words(text: str, rng: random.Random) -> str:
+    """Return a prompt's text with some plain words of its question, the last line, changed or mistyped."""
+    *lines, question = text.split("\n")
+    if question.startswith("Answer with"):
+        return text
+    said = re.sub(r"\b[a-z]+\b", lambda m: rng.choice(WORDS[m[0]]) if m[0] in WORDS and rng.random() < 0.5 else m[0],
+                  question)
+    plain = [m for m in re.finditer(r"\b[a-z]{4,}\b", said) if m[0] in MISTYPES]
+    if plain and rng.random() < MISTYPED:
+        word = rng.choice(plain)
+        said = said[:word.start()] + mistyped(word[0], rng) + said[word.end():]
+    return "\n".join([*lines, said])
+
+
+def mistyped(word: str, rng: random.Random) -> str:
+    """Return the word with a letter left out, doubled, or two letters in each other's place."""
+    at = rng.randrange(1, len(word) - 1)
+    return rng.choice((word[:at] + word[at + 1:], word[:at] + word[at] + word[at:],
+                       word[:at] + word[at + 1] + word[at] + word[at + 2:]))
 
 
 def spoken(text: str, rng: random.Random) -> str:

@@ -114,7 +114,15 @@ PLACING = {
     "presence": 0.04, "referring_classification": 0.04, "image_analysis": 0.03, "report": 0.03, "vqa": 0.03,
     "multi_label": 0.02, "grading": 0.02, "comparison": 0.02, "imagined_tools": 0.01, "referring_captioning": 0.01,
     "diagnosis": 0.005, "refusal": 0.005, "earlier_answer": 0.005, "attributes": 0.005, "counting": 0.005}
-"""Shares of its last stage: boxes before the others."""
+"""Shares of the stage after it: boxes before the others."""
+
+ANSWERING = {
+    "visual_grounding": 0.19, "looking": 0.14, "findings": 0.13, "evidence": 0.11, "image_analysis": 0.08,
+    "tool_use": 0.07, "report": 0.05, "vqa": 0.04, "image_kind": 0.03, "presence": 0.03,
+    "referring_classification": 0.03, "comparison": 0.02, "referring_captioning": 0.01, "imagined_tools": 0.01,
+    "multi_label": 0.01, "grading": 0.01, "diagnosis": 0.01, "refusal": 0.01, "earlier_answer": 0.01,
+    "counting": 0.005, "attributes": 0.005}
+"""Shares of its last stage: open questions as many people ask them, and some of all else."""
 
 TRIES = 400
 """Items asked for a record of a kind before the kind is said to have none."""

@@ -27,7 +27,7 @@ TWICE = 0.5
 CLEAR = 0.75
 """From this share of specialists and cases that agree on an answer is called sure."""
 
-ABOUT = (*OPEN_QUESTIONS[:5], "(What|Which diagnosis) is most likely( here|)?", "What (do you see|is this)?",
+ABOUT = (*OPEN_QUESTIONS, "(What|Which diagnosis) is most likely( here|)?", "What (do you see|is this)?",
          "(Please report|Tell me) the (diagnosis|finding).")
 WHY = ("Why( do you think so|)?", "(What makes you say that|What is that based on|How do you know)?",
        "(On what grounds|What is the evidence)?", "(Please explain|Explain) your answer.")

@@ -16,15 +16,44 @@ from instruct_data.kinds import facts
 from instruct_data.kinds.evidence import given
 from instruct_data.kinds.similar_texts import with_texts
 from instruct_data.records import Record
+from instruct_data.writers.templates import say
 
 KIND = "findings"
 QUESTIONS = (
-    *dialogue.OPEN_QUESTIONS, "Describe the image.", "Is there anything abnormal?", "What can you tell me?",
-    "Please report the findings.", "What is wrong here?", "Tell me what you see.",
-    "What are the findings?", "Please read this image.", "Anything to worry about?", "Summarize the image.",
-    "What would you write about this image?", "Give me your opinion on this image.", "Interpret this image.",
-    "What does this picture tell you?", "Please assess the image.", "Do you see a disease?", "How do you read this?",
+    *dialogue.OPEN_QUESTIONS,
+    "(What|What all|What exactly) (do (you|we)|(can|could|would) (you|we|one|a doctor)) (see|find|make out|read"
+    "|recognize|discover|notice|spot)( here| (in|from) {image}|)?",
+    "What (does|would|can) {image} (show|display|contain|reveal|present|suggest|tell|say)( me| us|)?",
+    "(Which|What) (findings|structures|abnormalities|lesions|changes|signs|things) (are (there|visible|shown|present)"
+    "|can be (seen|found|made out|noted)|does {image} (show|have|contain)|do you (notice|note|name|list))( here|)?",
+    "What is (on|in|shown on|shown in|visible on|to be seen on|there on|going on in|the matter in|going on here in)"
+    " {image}?",
+    "What is (shown|visible|going on|the matter|depicted|pictured|seen|it that I see)( here|)?",
+    "(Please|Could you|Could you please|Can you|Would you|I want you to|I would like you to|Kindly|Now|)"
+    " (describe|interpret|read|assess|evaluate|analyze|examine|explain|look at|review|comment on|go over|summarize"
+    "|look through|check|judge) {image}( for me| briefly| in a sentence| in your own words| as a whole| for us|).",
+    "(Please|Could you|Can you|) (tell|show) (me|us) what (you (see|find|notice|make of (it|this))"
+    "|there is( to see|)|is (there|to be seen|visible|shown|on it|important))( here| on {image}|).",
+    "(Please|) (tell|inform) (me|us) (about|of) (the (findings|contents) (of|in) {image}|what {image} (holds|contains)"
+    "|{image}).",
+    "(Give|Write|Send|Make|I need|I want|I would like|May I have|Could I have|Let me have)( me|) (a|your|a short|a"
+    " brief) (summary|description|reading|interpretation|impression|opinion|assessment|account|synopsis|outline|view)"
+    "( of {image}| on this| of it|).",
+    "(Is|Do you see|Can you see|Do you find|Would you say there is|Is there) (anything|something) (abnormal|wrong"
+    "|unusual|suspicious|pathological|remarkable|striking|sick|worrying|to note)( here| on {image}|)?",
+    "(What (looks|seems|is)|Does anything look) (wrong|unusual|suspicious|remarkable|odd|striking)( here|)?",
+    "(Anything|Something) (to worry about|of note|special|abnormal|unusual)( here| on it|)?",
+    "(How (do|would) you (read|interpret|understand)|What (do|would) you (make of|say about|think of)) {image}?",
+    "What (would|should) (you|a report) (say|write|note|state|mention)( about {image}| here|)?",
+    "(I (cannot|can't) read (it|this)|I do not understand {image}|Help me (understand|with|read) {image}"
+    "|Please explain it)(. What is shown?|: what is there?|, please.)",
+    "(What|How) about {image}?", "Your (thoughts|opinion|reading|impression|view)( on {image}|)?",
+    "(Findings|Impression|Interpretation|Description|Reading|Result|Summary)( of {image}| please|)?",
+    "Do you see a disease?", "(Healthy|Normal) or (not|sick|ill|abnormal)?", "(Main|Key|Relevant) (finding|findings)?",
+    "(Look|Have a look)( at {image}|). (What do you (see|find|notice)?|Tell me what you (see|find|notice).)",
 )
+IMAGE = "(this|the|this|my) (image|image|picture|scan|photo|file|study|one|examination)"
+"""What people call it, in each question."""
 TOLD, PUBLISHED = 0.8, 0.25
 """Shares of prompts that tell the kind of image, and that are worded in the published style."""
 
@@ -44,7 +73,7 @@ def _record(item: Item, opinions: Sequence[Opinion], cases: Sequence[Case], libr
             ) -> Record:
     evidence = Evidence(moed=tuple(opinions), rad=tuple(cases)) if opinions or cases else None
     style = "published" if rng.random() < PUBLISHED else "calibrated"
-    question = rng.choice(QUESTIONS)
+    question = asked(rng)
     kind = dialogue.told(item, rng, TOLD)
     prompt = dialogue.opened(question, evidence=with_texts(evidence, question, item, library, rng), style=style,
                              kind=kind)
@@ -52,6 +81,11 @@ def _record(item: Item, opinions: Sequence[Opinion], cases: Sequence[Case], libr
     if not item.labels:
         said += [facts.present(name) for name in seen(item)]
     return dialogue.record(KIND, item, dialogue.turns(prompt, spoken(item, opinions, cases)), facts=said)
+
+
+def asked(rng: random.Random) -> str:
+    """Return an open question, as one of many people might ask it."""
+    return say(QUESTIONS, rng, image=say(IMAGE, rng).lower())
 
 
 def seen(item: Item) -> list[str]:

@@ -20,8 +20,13 @@ KIND = "image_analysis"
 FEWEST = 3
 MOST = 4
 """Boxes of an answer."""
+IT = 0.5
+"""Share of the questions for a place that say "it", where one thing alone was named."""
+IN_WORDS = 0.5
+"""Share of their answers that tell the place in words before the box."""
 
 KINDS = ("What kind of (medical |)image is this?", "What am I looking at?",
+         "(Let us|We) (begin|start)(. What is this image|: which kind of image is it)?",
          "(First, w|W)hat type of image is (this|it)?",
          "Which examination is this?", "Let us look at this image. What kind is it?")
 VISIBLE = ("What (can you see|is visible|do you see|is shown|is marked)( on it|)?",
@@ -33,6 +38,13 @@ SHOWS = ("(The image|It) shows {things}.", "I (see|find) {things}( on it|).", "{
          "What can be seen: {things}.")
 WHERE = ("Where {be} {the}?", "(And w|W)here {be} {the}( exactly|)?", "(Show|Mark) {the} with a box.",
          "(Locate|Box) {the}.")
+WHERE_IT = ("(And w|W)here (exactly |)(is it|do you (see|find) it)( on the image|)?",
+            "(And its|Its) (place|position|location)?",
+            "(In what|At which|In which) (place|region|area|corner|spot|section)( of the (image|picture)|) is it"
+            "( found| located|)?",
+            "(Whereabouts|Where on the (image|picture)) (is it|do I find it)?",
+            "(Show|Point out|Mark) it( to me|)( please|).")
+"""For the one thing that was named before."""
 WHERE_MANY = ("Where are the {most} largest {many}?", "(Show|Mark) the {most} largest {many}.",
               "(Box|Locate) the {most} largest {many}.")
 HERE = ("{The} {be} here: {boxes}", "Here: {boxes}", "{boxes}", "This is where {the} {be}: {boxes}")
@@ -99,6 +111,8 @@ def _where(item: Item, rng: random.Random) -> Turn | None:
     shown = item.named(region.name)[:MOST]
     many = len(item.named(region.name)) > len(shown)
     alone = len(shown) == 1
+    if alone and report.reported(item) == [region.name] and not grammar.is_plural(region.name) and rng.random() < IT:
+        return _where_it(region, rng)
     words = {"the": grammar.the(region.name if alone else grammar.plural(region.name)),
              "many": grammar.plural(region.name), "most": str(MOST), "boxes": "{boxes}",
              "be": grammar.be(region.name) if alone else "are"}
@@ -109,6 +123,13 @@ def _where(item: Item, rng: random.Random) -> Turn | None:
         words["the"] = words["The"] = f"the {MOST} largest {grammar.plural(region.name)}"
     question = say(WHERE_MANY if many else WHERE, rng, **words)
     return question, say(HERE, rng, **words), [facts.box(r) for r in shown], [r.marked() for r in shown]
+
+
+def _where_it(region: Region, rng: random.Random) -> Turn:
+    """Ask for the place of what the turn before named, and answer with its box, in half with words before it."""
+    words = {"the": "it", "The": "it", "be": "is", "boxes": "{boxes}"}
+    said = f"{placed(region, rng)} {{boxes}}" if rng.random() < IN_WORDS else say(HERE, rng, **words)
+    return say(WHERE_IT, rng), said, [facts.box(region)], [region.marked()]
 
 
 def _large(item: Item, rng: random.Random) -> Turn | None:

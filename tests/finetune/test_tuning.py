@@ -185,7 +185,8 @@ def test_the_whole_recipe_runs_in_miniature(world: Path, tmp_path: Path) -> None
     """All stages on drawn images, by the one documented command."""
     command = ["nano", "--data", str(world / "data"), "--evidence", str(world / "evidence"), "--out", str(tmp_path),
                "--words", "600", "--vision-epochs", "1", "--weighing", "64", "--instructions", "32", "--looking", "32",
-               "--whole", "32", "--speaking", "32", "--placing", "32"]
+               "--whole", "32", "--speaking", "32", "--placing", "32",
+               "--answering", "32"]
     assert main(command) == 0
     stages = ("words", "seeing", "weighed", "instructed", "looked", "whole", "spoken", "nano")
     assert {f.stem for f in tmp_path.glob("*.finished")} == set(stages)

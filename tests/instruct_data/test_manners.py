@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
+from assistant.evaluation.tasks import dialogue as asked_in_turns
+from assistant.evaluation.tasks import findings as asked_openly
+from assistant.evaluation.tasks import vocabulary
 from instruct_data import manners
 from instruct_data.dialogue import opened, record, turns
-from instruct_data.kinds import imagined_tools, visual_grounding
+from instruct_data.kinds import findings, image_analysis, imagined_tools, visual_grounding
 from instruct_data.records import Record
+from instruct_data.writers.templates import forms
+from specialists.datasets.stated import MARKED
 from tests.instruct_data import known
 
 
@@ -38,14 +44,42 @@ def test_answers_images_and_boxes_stay(boxed: list[Record]) -> None:
         assert other.messages[2:] == one.messages[2:]
         assert (other.id == one.id) == (asked(other) == asked(one))
         changed += other.id != one.id
-    assert 0.15 < changed / (5 * len(boxed)) < 0.35
+    assert 0.3 < changed / (5 * len(boxed)) < 0.6
 
 
 def test_the_question_itself_stands_in_what_is_said(boxed: list[Record]) -> None:
-    for one, other in varied(boxed):
-        question = asked(one).split("\n")[-1].rstrip("?.").lower()
-        assert question in asked(other).lower()
-        assert asked(other).split("\n")[:-1] == asked(one).split("\n")[:-1]
+    for number, one in enumerate(boxed * 5):
+        said = manners.spoken(asked(one), random.Random(number))
+        assert asked(one).split("\n")[-1].rstrip("?.").lower() in said.lower()
+        assert said.split("\n")[:-1] == asked(one).split("\n")[:-1]
+
+
+def test_other_words_and_mistypes_leave_names_and_options_alone() -> None:
+    asked, seen = "Options: more likely, similar\nPlease mark the skin lesion on this image.", set()
+    for number in range(300):
+        *lines, said = manners.other_words(asked, random.Random(number)).split("\n")
+        assert lines == ["Options: more likely, similar"]
+        assert " the skin lesion on " in said
+        seen.add(said)
+    assert {"Please mark the skin lesion on this image.", "Please frame the skin lesion on this scan."} <= seen
+    plain = {a.format(b) for b in ("image", *manners.WORDS["image"])
+             for a in ("Please mark the skin lesion on this {}.", "Please frame the skin lesion on this {}.",
+                       "Please indicate the skin lesion on this {}.")}
+    assert seen - plain
+    assert {len(s.split()) for s in seen - plain} == {8}
+
+
+def test_no_plain_word_is_part_of_a_name() -> None:
+    names = {word for label in (*vocabulary.ALIASES, *chain(*MARKED.values())) for word in label.split()}
+    assert not names & manners.WORDS.keys()
+
+
+def test_open_questions_are_many_and_none_is_that_of_an_evaluation() -> None:
+    images = [i.lower() for i in forms(findings.IMAGE)]
+    made = {q for image in images for q in forms(findings.QUESTIONS, image=image)}
+    assert len(made) > 50000
+    assert not made & {*asked_openly.QUESTIONS, *asked_in_turns.OVERALL}
+    assert not {*forms(image_analysis.WHERE_IT)} & {*asked_in_turns.PLACE}
 
 
 def test_what_serving_writes_and_options_stay_as_they_are() -> None:
