@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from instruct_data.dialogue import named
@@ -21,6 +22,8 @@ OTHER_WORDS = 0.3
 """Share whose question has some of its words changed for others of the same meaning, or mistyped."""
 MISTYPED = 0.15
 """Share of these in which a plain word is mistyped, too."""
+UNBRIEFED = 0.15
+"""Share of the conversations without the system turn: whoever calls the model by itself sends none."""
 FIXED = frozenset({"looking", "weighing", "imagined", "evidence"})
 """Kinds whose prompts serving writes itself."""
 
@@ -67,6 +70,15 @@ def around(record: Record, rng: random.Random) -> Record:
     if messages[at] == record.messages[at]:
         return record
     return replace(record, messages=tuple(messages), id=named(record.kind, record.images, messages, record.tools))
+
+
+def unbriefed(record: Record) -> Record:
+    """Return the record without its system turn, or as it is; always so for the same record."""
+    part = int(sha256(record.id.encode()).hexdigest()[:8], 16) / 16 ** 8
+    if record.kind in FIXED or record.messages[0]["role"] != "system" or part >= UNBRIEFED:
+        return record
+    messages = record.messages[1:]
+    return replace(record, messages=messages, id=named(record.kind, record.images, messages, record.tools))
 
 
 def _reworded(message: Mapping[str, Any], how: Callable[[str, random.Random], str], rng: random.Random

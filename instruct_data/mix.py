@@ -155,7 +155,7 @@ def build(library: Library, count: int, seed: int, kinds: Iterable[str] | None =
     for number in range(count):
         rng = random.Random(f"{seed}/{number}")
         name = rng.choices(names, weights)[0]
-        yield manners.around(_drawn(name, able[name], library, rng), rng)
+        yield manners.unbriefed(manners.around(_drawn(name, able[name], library, rng), rng))
 
 
 def _able(name: str, library: Library) -> dict[str, Sequence[Item]]:

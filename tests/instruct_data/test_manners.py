@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -111,3 +112,14 @@ def test_imagined_tools_are_called_by_what_is_on_offer_and_asked() -> None:
         assert made.messages[-2]["role"] == "tool"
     assert called > 200
     assert declined > 30
+
+
+def test_some_conversations_have_no_system_turn_and_what_serving_writes_keeps_it() -> None:
+    library = known.items()
+    made = [r for n in range(30) for item in library.items for r in findings.make(item, library, random.Random(n))]
+    bare = [one for one in map(manners.unbriefed, made) if one.messages[0]["role"] != "system"]
+    assert 0.08 < len(bare) / len(made) < 0.22
+    assert all(one.messages[0]["role"] == "user" for one in bare)
+    assert manners.unbriefed(made[0]) == manners.unbriefed(made[0])
+    fixed = [replace(one, kind="evidence") for one in made]
+    assert list(map(manners.unbriefed, fixed)) == fixed
