@@ -14,6 +14,9 @@ from ui.planes import View
 from ui.session import Session
 
 EMPTY_HEIGHT = 340
+READING = "(...given) => { window.consilium?.reading(); return given; }"
+READ = "() => window.consilium?.read()"
+"""Said to the page before files are read, and after: questions wait meanwhile (`page.js`)."""
 REGIONS = 9
 """More than these cannot be drawn."""
 
@@ -172,9 +175,11 @@ def _wire_files(parts: Parts, everything: Callable[[Session], dict[Any, Any]]) -
         return {parts.state: state, **shown(parts.image, state)}
 
     changed = [parts.state, *parts.all_shown]
-    parts.image.files.upload(upload, [parts.image.files, parts.state], changed, **QUIET)
+    told = [parts.image.files.upload(upload, [parts.image.files, parts.state], changed, js=READING, **QUIET)]
     for button, name in zip(parts.phantoms, phantoms.PHANTOMS, strict=True):
-        button.click(draw(name), [parts.state], changed, **QUIET)
+        told.append(button.click(draw(name), [parts.state], changed, js=READING, **QUIET))
+    for event in told:
+        event.then(None, js=READ, **QUIET)
     parts.image.which.input(choose, [parts.state, parts.image.which], [parts.state, *parts.image.all], **QUIET)
 
 

@@ -1,4 +1,5 @@
-/* Runs once when the page is up: keys of the whole page, and names and roles that Gradio's own parts lack. */
+/* Runs once when the page is up: keys of the whole page, names and roles that Gradio's own parts lack, and what lets a
+   question wait for files that are still on their way. */
 () => {
   const names = { "#settings": "Settings", "#conversations": "Conversations" };
   const mend = () => {
@@ -13,6 +14,20 @@
   let asked = 0;
   new MutationObserver(() => { cancelAnimationFrame(asked); asked = requestAnimationFrame(mend); })
     .observe(document.body, { childList: true, subtree: true });
+  /* Files are dropped, sent, and then read by an event of their own; a question that came between would miss them. */
+  const files = { dropped: 0, reading: 0 };
+  const dropped = (event) => { if (event.target.closest?.("#files")) files.dropped = performance.now(); };
+  for (const name of ["drop", "change"]) document.addEventListener(name, dropped, true);
+  const sending = () => document.querySelector("#files .uploading, #files .progress, #files [role=progressbar]");
+  const underWay = () => {
+    if (files.dropped && performance.now() - files.dropped > 2000 && !sending()) files.dropped = 0; // it was refused
+    return files.dropped || files.reading;
+  };
+  window.consilium = {
+    reading() { files.dropped = 0; files.reading += 1; },
+    read() { files.reading = Math.max(0, files.reading - 1); },
+    async settled() { while (underWay()) await new Promise((go) => setTimeout(go, 50)); },
+  };
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, [contenteditable]");
     if (event.key === "/" && !typing) {

@@ -12,6 +12,8 @@ from ui.parts import QUIET, Parts, TalkParts
 from ui.session import Changes, Choices, Consultant, Session
 
 EMPTY = "Drop an image, or try a drawn one, and ask."
+SETTLED = "async (...given) => { await window.consilium?.settled(); return given; }"
+"""What the page does first: a question waits for files that are still on their way (`page.js`)."""
 QUESTIONS = (
     "What kind of image is this?",
     "What is the diagnosis?",
@@ -152,7 +154,7 @@ def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> list[Any]:
         image.caption,
         image.regions,
     ]
-    return [talk.send.click(ask, given, changed, **QUIET), talk.question.submit(ask, given, changed, **QUIET)]
+    return [event(ask, given, changed, js=SETTLED, **QUIET) for event in (talk.send.click, talk.question.submit)]
 
 
 def _busy(parts: TalkParts, running: bool) -> dict[Any, Any]:

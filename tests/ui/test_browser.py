@@ -118,6 +118,23 @@ def test_an_image_is_dropped_asked_about_and_answered_with_its_evidence(page, im
     expect(page.locator("#viewer .cs-layer.cs-lit")).to_have_count(2)
 
 
+def test_a_question_waits_for_a_file_that_is_still_on_its_way(page, images):
+    slow = {"offline": False, "latency": 1000, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
+    drop(page, images / "scan")
+    ask(page, "What is it?")
+    expect(page.locator("#panel .cs-trace")).to_be_visible()
+    expect(page.locator("#viewer svg")).to_be_visible()
+    expect(page.locator("#chat .cs-error")).to_have_count(0)
+
+
+def test_a_question_does_not_wait_for_a_file_that_was_refused(page, images):
+    page.route("**/upload**", lambda route: route.fulfill(status=413, body='{"detail": "too large"}'))
+    drop(page, images / "scan")
+    ask(page, "What is it?")
+    expect(page.locator("#chat .cs-error").last).to_contain_text("Got no image")
+
+
 def test_a_text_named_png_is_explained_and_the_next_question_works(page, images):
     drop(page, images / "bad.png")
     expect(page.locator("#chat .cs-error")).to_contain_text("bad.png")
