@@ -222,8 +222,9 @@ def as_counted(text: str, counts: Mapping[str, int]) -> str:
     """Return a text whose numbers of things are those that specialists counted, by name in small letters."""
     for name, count in counts.items():
         many = "|".join(map(re.escape, (grammar.plural(name), name)))
-        said = re.compile(rf"\b(?:{'|'.join(grammar.NUMBERS)}|\d+) (?:{many})\b", re.IGNORECASE)
-        text = grammar.counted(count, name).join(said.split(text))
+        said = re.compile(rf"\b(?:(there) (?:is|are) )?(?:{'|'.join(grammar.NUMBERS)}|\d+) (?:{many})\b", re.IGNORECASE)
+        right, be = grammar.counted(count, name), "is" if count == 1 or grammar.last(name) in grammar.MASS else "are"
+        text = said.sub(lambda found, right=right, be=be: f"{found[1]} {be} {right}" if found[1] else right, text)
     return text
 
 

@@ -83,7 +83,7 @@ FOUND_MANY = ("There are {count}: {boxes}.", "The specialist finds {count}: {box
               "I see {count}: {boxes}.")
 NOT_FOUND = ("There is no {name}( on this image|).", "No {name}: the specialist (found|finds) none.",
              "(The specialist found|I see) no {name}.")
-COUNTED = ("There are {count}.", "The specialist counts {count}.", "{count}.",
+COUNTED = ("There {be} {count}.", "The specialist counts {count}.", "{count}.",
            "I count {count}, as the specialist does.")
 GRADED = ("{scale} {level}.", "This is {scale} {level}.", "The specialist's grade fits: {scale} {level}.")
 CANNOT = ("(I cannot tell|I cannot say): the specialist (for it |)(gave no answer|could not answer).",
@@ -202,7 +202,8 @@ def _about(item: Item, begins: str, label: str, own: random.Random, rng: random.
     regions = item.named(name)
     number = item.counts.get(name, len(regions))
     if begins.startswith("How many") and (own.random() < 0.5 or len(regions) > TOLD):
-        answer = say(COUNTED, rng, count=grammar.counted(number, name)) if number else say(NOT_FOUND, rng, name=name)
+        words = {"be": "is" if number == 1 else "are", "count": grammar.counted(number, name)}
+        answer = say(COUNTED, rng, **words) if number else say(NOT_FOUND, rng, name=name)
         return Task(say(COUNT, rng, many=grammar.plural(name)), (begins,), label, answer=answer,
                     facts=(facts.count(name, number),), without=say(CANNOT, rng))
     asked = say(WHERE, rng, name=name, thing=grammar.thing(name))

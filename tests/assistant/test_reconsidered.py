@@ -100,6 +100,9 @@ def test_things_are_as_many_as_were_counted():
     counts = {"red blood cell": 14, "white blood cell": 1}
     assert template.as_counted("13 red blood cells and no white blood cell.", counts) == (
         "14 red blood cells and one white blood cell.")
+    assert template.as_counted("There are one white blood cell.", {"white blood cell": 1}) == (
+        "There is one white blood cell.")
+    assert template.as_counted("Here there is one polyp.", {"polyp": 2}) == "Here there are two polyps."
     assert template.as_counted("Most red blood cells are round; 3 platelets.", counts) == (
         "Most red blood cells are round; 3 platelets.")
 
