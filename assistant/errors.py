@@ -24,6 +24,8 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+from specialists.core.errors import SpecialistsError
+
 PLACES = 6
 """Calls that `place` names."""
 
@@ -86,6 +88,15 @@ class ToolsUnsupported(GeneralistError):
 
 class AdapterRefused(GeneralistError):
     """An adapter is not there, does not fit the generalist, or cannot be served with it."""
+
+
+def failed(error: Exception) -> str:
+    """Return how a specialist or an index failed, as evidence tells it: the message only where it is worded here.
+
+    Evidence is traced, and read by a generalist that may be on another machine.
+    """
+    said = f": {error}" if isinstance(error, ConsiliumError | SpecialistsError) else ""
+    return f"failed with {type(error).__name__}{said}"
 
 
 def place(error: BaseException) -> str:

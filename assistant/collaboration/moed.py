@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError
 from typing import NamedTuple
 
-from assistant.errors import place
+from assistant.errors import failed, place
 from assistant.generalist.batching import Gathering
 from assistant.steps import Declined, Opinion
 from specialists.core import registry
@@ -48,7 +48,7 @@ def ask(name: str, study: Study) -> tuple[Finding, float]:
         raise
     except Exception as error:  # noqa: BLE001 - one broken specialist must not end the consultation
         log.warning("The specialist %s failed: %s", name, place(error))
-        finding = Refusal(name, f"failed with {type(error).__name__}: {error}")
+        finding = Refusal(name, failed(error))
     return finding, time.perf_counter() - start
 
 

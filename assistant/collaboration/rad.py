@@ -11,7 +11,7 @@ import logging
 import time
 from typing import NamedTuple
 
-from assistant.errors import place
+from assistant.errors import failed, place
 from assistant.steps import Case, Declined
 from specialists.core import registry
 from specialists.core.errors import SpecialistsError, UnknownSpecialist
@@ -45,7 +45,7 @@ def similar(domain: str, study: Study, k: int = 10, patient: str | None = None) 
         return _refused("there is no collection of cases for this domain", start)
     except Exception as error:  # noqa: BLE001 - a broken index must not end the consultation
         log.warning("The index of %s failed: %s", domain, place(error))
-        return _refused(f"failed with {type(error).__name__}: {error}", start)
+        return _refused(failed(error), start)
     cases = tuple(Case(n.id, n.label, float(n.similarity), n.source, n.license) for n in found)
     labels = tuple(sorted({row.label for row in index.rows}))
     return Retrieved(cases, not cases, labels, seconds=time.perf_counter() - start)
