@@ -343,13 +343,13 @@ class LocalGeneralist(Generalist):
 
     def _write(self, replies: list[Writing], more: More) -> None:
         """Write replies and, where the model lets them join, those that come meanwhile; each holds its own fault."""
-        tokenizer = self._processor.tokenizer
+        tokenizer, wanted = self._processor.tokenizer, self._weights.wanted
         try:
             with self._weights.using(self.adapter) as model, torch.inference_mode():
                 settings = self._settings(replies[0].settings)
                 if self._weights.rolls and rolls(model, settings):
                     rolling = Rolling(model, tokenizer, settings.eos_token_id, self._joined)
-                    replies = rolling.run(replies, self.batch_size, more)
+                    replies = rolling.run(replies, self.batch_size, lambda room: [] if wanted else more(room))
                     self._weights.rolls = not replies
                 self._close_in(model, replies)
         except BaseException as fault:  # noqa: BLE001 it is raised again where the reply is read

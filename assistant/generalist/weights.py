@@ -35,7 +35,10 @@ class Weights:
         """What the model saw last, where its family is known."""
         self.rolls = True
         """Replies may join those that are being written (`rolling`), as far as is known."""
+        self.wanted: set[object] = set()
+        """Who waits to lay an adapter: a running batch takes in nobody meanwhile, and none begins."""
         self._lock = threading.RLock()
+        self._laid = threading.Condition()
         self._names: dict[str, str] = {}
         self._active: str | None = None
 
@@ -67,7 +70,7 @@ class Weights:
         """Read an adapter beside those that are there; raises AdapterRefused where it does not fit."""
         if adapter in self._names:
             return
-        with self._lock:
+        with self._first(), self._lock:
             if adapter in self._names:
                 return
             check_adapter(adapter)
@@ -84,8 +87,22 @@ class Weights:
                 ) from error
 
     @contextlib.contextmanager
+    def _first(self) -> Iterator[None]:
+        """Be waited for by whoever would run the model next."""
+        me = object()
+        self.wanted.add(me)
+        try:
+            yield
+        finally:
+            with self._laid:
+                self.wanted.discard(me)
+                self._laid.notify_all()
+
+    @contextlib.contextmanager
     def using(self, adapter: str | None = None) -> Iterator[Any]:
         """Yield the model with this adapter (None: with none), for the caller alone until the block ends."""
+        with self._laid:
+            self._laid.wait_for(lambda: not self.wanted)
         with self._lock:
             if adapter is not None:
                 self.lay(adapter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from assistant.errors import AdapterRefused, BadQuestion
 from assistant.generalist.adapters import named, one, sha256_of
+from assistant.generalist.decoding import Writing
 from assistant.generalist.local import LocalGeneralist
 from assistant.generalist.scripted import ScriptedGeneralist
 from assistant.generalist.served import ServedGeneralist
@@ -52,6 +54,24 @@ def test_one_checkpoint_serves_all_in_any_order(world: Path, base: LocalGenerali
         assert skills[name].score(ASKED, LETTERS) == pytest.approx(alone[name], abs=1e-5)
         assert base.score(ASKED, LETTERS) == pytest.approx(plain, abs=1e-5)
     assert skills["one"].load()[0] is skills["two"].load()[0] is base.load()[0]
+
+
+def test_an_adapter_is_laid_though_replies_never_end(world: Path) -> None:
+    busy, over, began = LocalGeneralist(world / "base", device="cpu"), threading.Event(), threading.Event()
+    busy.ready()
+    row, skill = busy._row(ASKED), busy.with_adapter(str(world / "one"))
+
+    def more(room: int) -> list[Writing]:
+        began.set()
+        return [] if over.is_set() else [Writing(row, 8)]
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(busy._write, [Writing(row, 8)], more)
+        assert began.wait(60)
+        laid = pool.submit(skill.load)
+        try:
+            assert laid.result(60)[0] is busy.load()[0]
+        finally:
+            over.set()
 
 
 def test_requests_at_once_get_each_its_own_skill(world: Path, base: LocalGeneralist) -> None:
