@@ -52,6 +52,7 @@ QUESTIONS = (
     "Do you see a disease?", "(Healthy|Normal) or (not|sick|ill|abnormal)?", "(Main|Key|Relevant) (finding|findings)?",
     "(Look|Have a look)( at {image}|). (What do you (see|find|notice)?|Tell me what you (see|find|notice).)",
 )
+NO_MORE = "I cannot tell more from it."
 IMAGE = "(this|the|this|my) (image|image|picture|scan|photo|file|study|one|examination)"
 """What people call it, in each question."""
 TOLD, PUBLISHED = 0.8, 0.25
@@ -77,10 +78,22 @@ def _record(item: Item, opinions: Sequence[Opinion], cases: Sequence[Case], libr
     kind = dialogue.told(item, rng, TOLD)
     prompt = dialogue.opened(question, evidence=with_texts(evidence, question, item, library, rng), style=style,
                              kind=kind)
+    if not evidence and doubtful(item):
+        answer = f"This is {grammar.a(item.kind)} image. {NO_MORE}"
+        return dialogue.record(KIND, item, dialogue.turns(prompt, answer), facts=[facts.kind(item)])
     said = [facts.kind(item), *facts.diagnoses(item)]
     if not item.labels:
         said += [facts.present(name) for name in seen(item)]
     return dialogue.record(KIND, item, dialogue.turns(prompt, spoken(item, opinions, cases)), facts=said)
+
+
+def doubtful(item: Item) -> bool:
+    """Tell whether every specialist that did not see the image in training names another label.
+
+    A generalist that is taught to name what such an image shows learns to guess; it is taught to say that it cannot
+    tell (refusal-aware tuning, Zhang et al., "R-Tuning", NAACL 2024, with the specialists in place of its own answers).
+    """
+    return bool(item.opinions) and all(opinion.label != item.label for opinion in item.opinions)
 
 
 def asked(rng: random.Random) -> str:
@@ -101,7 +114,7 @@ def spoken(item: Item, opinions: Sequence[Opinion], cases: Sequence[Case]) -> st
         said = [f"This is {grammar.a(item.kind)} image."] if item.kind else []
         names = [_many(item, name) for name in seen(item)]
         known = f"It shows {grammar.listed(names)}." if names else ""
-        return " ".join(filter(None, [*said, known, "I cannot tell more from it."]))
+        return " ".join(filter(None, [*said, known, NO_MORE]))
     said.append(f"Most likely {item.label}.")
     if len(item.present) > 1:
         said.append(f"Also {grammar.listed(list(map(grammar.named, item.present[1:])))}.")

@@ -164,6 +164,17 @@ def test_open_answers_have_the_words_that_serving_reads() -> None:
     assert len(made(findings.make, replace(BRAIN, opinions=opinions, cases=cases), 3)) == 2
 
 
+def test_what_no_specialist_could_tell_is_not_guessed_from_the_image_alone() -> None:
+    wrong = tuple(Opinion(f"net_{n}", "no tumour", {"no tumour": 0.9, BRAIN.label: 0.1}, {}) for n in range(3))
+    alone, beside = made(findings.make, replace(BRAIN, opinions=wrong), 3)
+    assert alone.messages[-1]["content"] == "This is a brain MRI image. I cannot tell more from it."
+    assert alone.facts == ("kind: brain MRI",)
+    assert f"Most likely {BRAIN.label}." in beside.messages[-1]["content"]
+    one_right = (*wrong[:2], Opinion("net_2", BRAIN.label, {BRAIN.label: 0.9, "no tumour": 0.1}, {}))
+    alone, _ = made(findings.make, replace(BRAIN, opinions=one_right), 3)
+    assert f"Most likely {BRAIN.label}." in alone.messages[-1]["content"]
+
+
 def test_without_a_diagnosis_the_open_answer_says_what_is_marked() -> None:
     text = findings.spoken(COLON, (), ())
     assert text == "This is a colonoscopy image. It shows a polyp. I cannot tell more from it."
