@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
 
-from assistant.generalist.habits import STATED
+from assistant.generalist.habits import MATCHED, STATED
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
            "<|video_pad|>")
@@ -31,7 +31,7 @@ WORDS = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^
 
 SIZE = 160
 """Side in pixels of the square that an image becomes: 100 patches, 25 visual tokens."""
-HABITS = {"square": SIZE, "arguments": STATED}
+HABITS = {"square": SIZE, "arguments": STATED, "tools": MATCHED}
 """What serving keeps to, told in consilium.json."""
 
 

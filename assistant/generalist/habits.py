@@ -20,6 +20,10 @@ STATED = "stated"
 """The word of "arguments" for those that are taken from what was said."""
 
 
+MATCHED = "matched"
+"""The word of "tools" for those that are found by the question's words."""
+
+
 @dataclass(frozen=True)
 class Habits:
     """How images are shown to it, and what it was taught."""
@@ -34,6 +38,8 @@ class Habits:
     """Those of the kinds that an adapter was taught."""
     stated: bool = False
     """Arguments of its calls are taken from what was said (`assistant/generalist/stated.py`)."""
+    matched: bool = False
+    """Its calls name the tool that the question's words ask for, where one does (`assistant/generalist/matched.py`)."""
 
     def with_skill(self, skill: Habits) -> Habits:
         """Return the habits with an adapter laid over: its record was measured with it, the base's was not."""
@@ -53,10 +59,10 @@ def read_habits(place: str | Path) -> Habits:
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
         return Habits(int(told.get("square", 0)), frozenset(told.get("kinds", ())), dict(told.get("look", {})),
-                      stated=told.get("arguments") == STATED)
+                      stated=told.get("arguments") == STATED, matched=told.get("tools") == MATCHED)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise GeneralistError(f"{FILE} of {path.name!r} cannot be read ({error}); wanted an object with square, kinds, "
-                              "look and arguments, as consilium finetune writes it.") from error
+                              "look, arguments and tools, as consilium finetune writes it.") from error
 
 
 def model_type(folder: Path) -> str | None:

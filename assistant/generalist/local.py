@@ -28,6 +28,7 @@ from assistant.generalist.generalist import Generalist, Messages, checked_option
 from assistant.generalist.grammar import Grammar, calls_of, json_of
 from assistant.generalist.habits import Habits, read_habits
 from assistant.generalist.lately import Lately
+from assistant.generalist.matched import matched
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.rolling import Rolling, rolls
 from assistant.generalist.scoring import next_tokens, sums
@@ -397,7 +398,12 @@ class LocalGeneralist(Generalist):
         tools = _offered(kwargs)
         prefix = forced(kwargs.get("tool_choice"), tools)
         row = self._row(messages, tools, prefix)
-        return row, prefix, {**kwargs, "tools": stated(tools, messages) if self._habits().stated else tools}
+        own: Sequence[Mapping[str, Any]] = tools
+        if self._habits().matched and kwargs.get("tool_choice") not in {tool["function"]["name"] for tool in tools}:
+            own = matched(own, messages)
+        if self._habits().stated:
+            own = stated(own, messages)
+        return row, prefix, {**kwargs, "tools": own}
 
     def _generate(
         self,
