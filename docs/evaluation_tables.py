@@ -35,7 +35,7 @@ def sets(results: Results, table: Table) -> str:
 
 
 def versions(results: Results, table: Table) -> str:
-    """Return generalist alone and GSCo of v0 beside those of v1.2, by set, with intervals."""
+    """Return generalist alone and GSCo of v0 beside those of v1.3, by set, with intervals."""
     now, before = results.get("gsco"), results.get("gsco-v0")
     if not now or not before:
         return NONE
@@ -44,7 +44,7 @@ def versions(results: Results, table: Table) -> str:
                                   _interval(found["datasets"].get(name, {}).get(arm))))) for name in now["datasets"]]
     rows.append(("**mean**", *(cell for arm in ("generalist", "gsco") for found in (before, now)
                                for cell in (_f1(found["mean"].get(arm)), _interval(found["mean"].get(arm))))))
-    return table(["set", "v0 alone", "95 %", "v1.2 alone", "95 %", "GSCo, v0", "95 %", "GSCo, v1.2", "95 %"], rows)
+    return table(["set", "v0 alone", "95 %", "v1.3 alone", "95 %", "GSCo, v0", "95 %", "GSCo, v1.3", "95 %"], rows)
 
 
 def conditions(results: Results, table: Table) -> str:
@@ -89,7 +89,7 @@ def knowing(results: Results, table: Table) -> str:
 
 
 def tasks(results: Results, table: Table) -> str:
-    """Return the headline of every task: v0, v1.2, one that guesses and one that copies the majority."""
+    """Return the headline of every task: v0, v1.3, one that guesses and one that copies the majority."""
     found, before = results.get("tasks"), results.get("tasks-v0")
     if not found:
         return NONE
@@ -101,7 +101,7 @@ def tasks(results: Results, table: Table) -> str:
         rows.append((name, measure + (" (lower is better)" if task["lower_is_better"] else ""), task["n"],
                      _value(old, measure), _value(alone, measure), _range((alone.get(measure) or {}).get("ci95")),
                      _value(guess, measure), _value(most, measure), _value(alone, "unread")))
-    return table(["task", "measure", "n", "v0", "v1.2", "95 %", "at random", "majority", "v1.2, not read"], rows)
+    return table(["task", "measure", "n", "v0", "v1.3", "95 %", "at random", "majority", "v1.3, not read"], rows)
 
 
 def _value(row: Mapping[str, Any] | None, measure: str) -> str:

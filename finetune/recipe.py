@@ -185,7 +185,7 @@ def write_card(folder: Path, library: Library, seconds: int) -> None:
     images = Counter(i.sample.dataset for i in _teaching(library))
     sets = {i.sample.dataset: i.sample for i in library.items}
     card: dict[str, Any] = {
-        "name": "consilium-nano", "version": "1.2", "architecture": "Qwen3-VL, small, trained from nothing",
+        "name": "consilium-nano", "version": "1.3", "architecture": "Qwen3-VL, small, trained from nothing",
         "license": "research and other non-commercial use only, with attribution (inherits the sets' terms)",
         "data": [{"set": name, "train": images[name], "license": s.license, "tier": s.tier}
                  for name, s in sorted(sets.items())],
