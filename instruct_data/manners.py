@@ -18,6 +18,8 @@ from instruct_data.writers.templates import say
 
 SHARE = 0.3
 """Share of the conversations that get some."""
+PLAIN = re.compile(r'"[^"]*"|\b[a-z]+\b')
+"""A plain word; or all that is quoted, which stays."""
 OTHER_WORDS = 0.3
 """Share whose question has some of its words changed for others of the same meaning, or mistyped."""
 MISTYPED = 0.15
@@ -96,9 +98,8 @@ def other_words(text: str, rng: random.Random) -> str:
     *lines, question = text.split("\n")
     if question.startswith("Answer with"):
         return text
-    said = re.sub(r"\b[a-z]+\b", lambda m: rng.choice(WORDS[m[0]]) if m[0] in WORDS and rng.random() < 0.5 else m[0],
-                  question)
-    plain = [m for m in re.finditer(r"\b[a-z]{4,}\b", said) if m[0] in MISTYPES]
+    said = PLAIN.sub(lambda m: rng.choice(WORDS[m[0]]) if m[0] in WORDS and rng.random() < 0.5 else m[0], question)
+    plain = [m for m in PLAIN.finditer(said) if m[0] in MISTYPES and len(m[0]) > 3]
     if plain and rng.random() < MISTYPED:
         word = rng.choice(plain)
         said = said[:word.start()] + mistyped(word[0], rng) + said[word.end():]

@@ -1,14 +1,15 @@
 """Arguments of calls bound to what was said: numbers and texts of a tool are those that the conversation states.
 
 A small generalist calls the right tool with a number of its own (docs/log.md). So where its consilium.json says
-`"arguments": "stated"`, a free number may only be one that was said, and a free text only words of the question as
-they stand there. It chooses no tool and no argument; schemas that list their values, or nest them, stay as they are.
+`"arguments": "stated"`, a free number may only be one that was said (beside the argument's own words or unit, where
+some are: 59 in "weighs 59 kg" for weight_kg), a free text only words of the question as they stand there, and a value
+of a list one that was said, where one was. It chooses no tool; nested schemas stay as they are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,10 @@ FREE = {"type", "description", "title", "default", "minimum", "maximum", "exclus
 """Keywords that leave a value open; any other (enum, anyOf, format, ...) is the tool's own way to bind it."""
 MOST_WORDS = 40
 """Words of the end of a question that a text is taken from."""
+TEXTUAL = frozenset({"text", "message", "sentence", "phrase", "note", "content", "words", "body"})
+"""Names of arguments that take what is quoted."""
+BREAK = re.compile(r"[,;!?\n]|\.(?!\d)|\b(?:and|with|if|when|is|are)\b")
+"""Ends what is said of one number."""
 LONGEST = 12
 """Words of a text that is not quoted."""
 
@@ -47,19 +52,22 @@ def _bound(tool: Mapping[str, Any], said: tuple[str, str]) -> dict[str, Any]:
     schema = function.get("parameters")
     if isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping):
         required = schema.get("required") or ()
-        kept = {name: _values(value, said, needed=name in required) for name, value in schema["properties"].items()}
+        kept = {name: _values(name, value, said, needed=name in required)
+                for name, value in schema["properties"].items()}
         function["parameters"] = {**schema, "properties": {name: v for name, v in kept.items() if v is not None}}
     return {**tool, "function": function}
 
 
-def _values(schema: Any, said: tuple[str, str], *, needed: bool) -> Any:
+def _values(name: str, schema: Any, said: tuple[str, str], *, needed: bool) -> Any:
     """Return the schema of a property with its values listed; None where it is to be left out."""
     kind = schema.get("type") if isinstance(schema, Mapping) else None
+    if kind == "string" and isinstance(schema.get("enum"), list):
+        return _listed(schema, said)
     if kind not in ("integer", "number", "string") or not set(schema) <= FREE:
         return schema
-    find = texts if kind == "string" else numbers
     fits = Draft202012Validator(schema).is_valid
-    found = next((values for text in said if (values := [v for v in find(text) if fits(v)])), [])
+    found: list[Any] = next((values for text in said if (values := [
+        v for v in (_spoken(name, text) if kind == "string" else _near(name, text, fits)) if fits(v)])), [])
     if found:
         return {"enum": found}
     if needed:
@@ -67,12 +75,53 @@ def _values(schema: Any, said: tuple[str, str], *, needed: bool) -> Any:
     return {"const": schema["default"]} if "default" in schema else None
 
 
+def _listed(schema: Mapping[str, Any], said: tuple[str, str]) -> Mapping[str, Any]:
+    """Return the schema with those of its values that were said, or as it is."""
+    for text in said:
+        found = [v for v in schema["enum"] if isinstance(v, str) and len(v) > 1 and re.search(
+            rf"(?<!\w){re.escape(v)}(?!\w)", text, re.IGNORECASE if len(v) > 2 else 0)]
+        if found:
+            return {**schema, "enum": found}
+    return schema
+
+
+def _own(name: str) -> set[str]:
+    """Return the words of an argument's name."""
+    return {word.lower() for word in re.split(r"_|(?<=[a-z])(?=[A-Z])", name) if word}
+
+
+def _spoken(name: str, text: str) -> Sequence[str]:
+    """Return what a text hands on for an argument: what it quotes is what a text is about, and nothing else."""
+    quoted = [a or b for a, b in QUOTED.findall(text)]
+    if quoted and _own(name) & TEXTUAL:
+        return quoted
+    return [said for said in texts(text) if said not in quoted]
+
+
+def _near(name: str, text: str, fits: Callable[[Any], bool]) -> list[float]:
+    """Return the numbers of a text that fit, of them those that stand beside words of the argument's name, or all."""
+    own = _own(name)
+    beside: dict[float, int] = {}
+    for start, end, number in _placed(text):
+        clause = BREAK.split(text[:start])[-1] + " " + BREAK.split(text[end:], maxsplit=1)[0]
+        hits = len(own & set(re.findall(r"[^\W\d_]+", clause.lower())))
+        if fits(number):
+            beside[number] = max(hits, beside.get(number, 0))
+    most = max(beside.values(), default=0)
+    return [number for number, hits in beside.items() if hits == most]
+
+
 @lru_cache(maxsize=256)
 def numbers(text: str) -> tuple[float, ...]:
     """Return the numbers of a text, whole ones as int, in their order; small ones in English words, too."""
-    found = [(match.start(), _value(match[0])) for match in NUMBER.finditer(text)]
-    found += [(m.start(), IN_WORDS[m[0].lower()]) for m in WORD.finditer(text) if m[0].lower() in IN_WORDS]
-    return tuple(dict.fromkeys(number for _, number in sorted(found)))
+    return tuple(dict.fromkeys(number for _, _, number in _placed(text)))
+
+
+def _placed(text: str) -> list[tuple[int, int, float]]:
+    """Return where each number begins and ends, and the number."""
+    found = [(match.start(), match.end(), _value(match[0])) for match in NUMBER.finditer(text)]
+    found += [(m.start(), m.end(), IN_WORDS[m[0].lower()]) for m in WORD.finditer(text) if m[0].lower() in IN_WORDS]
+    return sorted(found)
 
 
 @lru_cache(maxsize=256)

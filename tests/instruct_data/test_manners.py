@@ -70,6 +70,11 @@ def test_other_words_and_mistypes_leave_names_and_options_alone() -> None:
     assert {len(s.split()) for s in seen - plain} == {8}
 
 
+def test_what_is_quoted_stays() -> None:
+    said = 'Please write "kindly mark the largest image, please" here.'
+    assert {manners.other_words(said, random.Random(n)).split('"')[1] for n in range(200)} == {said.split('"')[1]}
+
+
 def test_no_plain_word_is_part_of_a_name() -> None:
     names = {word for label in (*vocabulary.ALIASES, *chain(*MARKED.values())) for word in label.split()}
     assert not names & manners.WORDS.keys()

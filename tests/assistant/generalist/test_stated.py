@@ -45,6 +45,30 @@ def test_a_free_number_is_one_of_those_said_that_fit() -> None:
     assert narrowed(tool(days={"type": "integer"}), "2.5 or 3?")["days"] == {"enum": [3]}
 
 
+def test_a_number_stands_beside_the_words_or_the_unit_of_its_argument() -> None:
+    said = "The patient weighs 59 kg and is 1.76 m tall; 40 days in the ward, temperature: 38.5, 4 mg/dl of glucose."
+    number = {"type": "number"}
+    for name, value in (("weight_kg", 59), ("height_m", 1.76), ("days", 40), ("temperature", 38.5), ("glucoseMgDl", 4)):
+        assert narrowed(tool(**{name: number}), said)[name] == {"enum": [value]}
+    assert narrowed(tool(dose=number), "5 or 6?")["dose"] == {"enum": [5, 6]}
+
+
+def test_of_a_list_it_is_what_was_said() -> None:
+    clinic = {"type": "string", "enum": ["eye clinic", "skin clinic"]}
+    assert narrowed(tool(clinic=clinic), "Book the Skin Clinic.")["clinic"]["enum"] == ["skin clinic"]
+    assert narrowed(tool(clinic=clinic), "Book a clinic.") == {"clinic": clinic}
+    view = {"type": "string", "enum": ["PA", "AP"]}
+    assert narrowed(tool(view=view), "ap or what?") == {"view": view}
+
+
+def test_what_is_quoted_is_the_text_and_nothing_else() -> None:
+    free, asked = {"type": "string"}, 'Translate "no fracture" into German.'
+    bound = narrowed(tool(text=free, language=free), asked)
+    assert bound["text"] == {"enum": ["no fracture"]}
+    assert "German" in bound["language"]["enum"]
+    assert "no fracture" not in bound["language"]["enum"]
+
+
 def test_what_nobody_said_is_the_default_or_left_out_or_open() -> None:
     weight = {"type": "number"}
     assert narrowed(SIMILAR_CASES_SCHEMA, "Show similar cases.")["k"] == {"const": 10}
