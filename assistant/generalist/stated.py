@@ -37,13 +37,14 @@ LONGEST = 12
 def stated(tools: Sequence[Mapping[str, Any]], messages: Sequence[Any]) -> list[dict[str, Any]]:
     """Return the tools (OpenAI's form) with their free numbers and texts bound to what the conversation says.
 
-    The last question is searched first, then earlier questions and what tools told. A value that nobody said is the
+    The last line of the last question is searched first, then its other lines, what tools told, and earlier questions. A value that nobody said is the
     tool's default, or left out; where the tool requires it, it stays open.
     """
     turns = convert_to_messages(list(messages))
     asked = [turn.text for turn in turns if isinstance(turn, HumanMessage)]
     before = [turn.text for turn in turns if isinstance(turn, ToolMessage)] + asked[:-1]
-    said = (asked[-1] if asked else "", "\n".join(before))
+    told, _, question = (asked[-1] if asked else "").strip().rpartition("\n")
+    said = (question, "\n".join([told, *before]))
     return [_bound(tool, said) for tool in tools]
 
 

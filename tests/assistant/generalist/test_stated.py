@@ -67,6 +67,8 @@ def test_what_is_quoted_is_the_text_and_nothing_else() -> None:
     assert bound["text"] == {"enum": ["no fracture"]}
     assert "German" in bound["language"]["enum"]
     assert "no fracture" not in bound["language"]["enum"]
+    shown = narrowed(tool(language=free), f"Image: chest X-ray.\n{asked}")
+    assert shown["language"] == bound["language"]
 
 
 def test_what_nobody_said_is_the_default_or_left_out_or_open() -> None:
