@@ -37,8 +37,8 @@ LONGEST = 12
 def stated(tools: Sequence[Mapping[str, Any]], messages: Sequence[Any]) -> list[dict[str, Any]]:
     """Return the tools (OpenAI's form) with their free numbers and texts bound to what the conversation says.
 
-    The last line of the last question is searched first, then its other lines, what tools told, and earlier questions. A value that nobody said is the
-    tool's default, or left out; where the tool requires it, it stays open.
+    The last line of the last question is searched first, then its other lines, what tools told, and earlier questions.
+    A value that nobody said is the tool's default, or left out; where the tool requires it, it stays open.
     """
     turns = convert_to_messages(list(messages))
     asked = [turn.text for turn in turns if isinstance(turn, HumanMessage)]
