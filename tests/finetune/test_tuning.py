@@ -188,7 +188,7 @@ def test_the_whole_recipe_runs_in_miniature(world: Path, tmp_path: Path) -> None
                "--whole", "32", "--speaking", "32", "--placing", "32",
                "--answering", "32"]
     assert main(command) == 0
-    stages = ("words", "seeing", "weighed", "instructed", "looked", "whole", "spoken", "nano")
+    stages = ("words", "seeing", "weighed", "instructed", "looked", "whole", "spoken", "placed", "nano")
     assert {f.stem for f in tmp_path.glob("*.finished")} == set(stages)
     weights = tmp_path / "nano" / "model.safetensors.index.json"
     (tmp_path / "nano.finished").unlink()
