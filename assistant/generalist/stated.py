@@ -28,6 +28,10 @@ MOST_WORDS = 40
 """Words of the end of a question that a text is taken from."""
 TEXTUAL = frozenset({"text", "message", "sentence", "phrase", "note", "content", "words", "body"})
 """Names of arguments that take what is quoted."""
+MOST_NUMBERS = 100
+"""Numbers of the end of a text that may be meant."""
+NEAR = 80
+"""Characters before and after a number that may name it."""
 BREAK = re.compile(r"[,;!?\n]|\.(?!\d)|\b(?:and|with|if|when|is|are)\b")
 """Ends what is said of one number."""
 LONGEST = 12
@@ -103,8 +107,9 @@ def _near(name: str, text: str, fits: Callable[[Any], bool]) -> list[float]:
     """Return the numbers of a text that fit, of them those that stand beside words of the argument's name, or all."""
     own = _own(name)
     beside: dict[float, int] = {}
-    for start, end, number in _placed(text):
-        clause = BREAK.split(text[:start])[-1] + " " + BREAK.split(text[end:], maxsplit=1)[0]
+    for start, end, number in _placed(text)[-MOST_NUMBERS:]:
+        before, after = text[max(0, start - NEAR):start], text[end:end + NEAR]
+        clause = BREAK.split(before)[-1] + " " + BREAK.split(after, maxsplit=1)[0]
         hits = len(own & set(re.findall(r"[^\W\d_]+", clause.lower())))
         if fits(number):
             beside[number] = max(hits, beside.get(number, 0))

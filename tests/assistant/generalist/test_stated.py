@@ -53,6 +53,11 @@ def test_a_number_stands_beside_the_words_or_the_unit_of_its_argument() -> None:
     assert narrowed(tool(dose=number), "5 or 6?")["dose"] == {"enum": [5, 6]}
 
 
+def test_of_very_many_numbers_those_at_the_end_are_meant() -> None:
+    said = " ".join(map(str, range(20000)))
+    assert narrowed(tool(dose={"type": "number"}), said)["dose"] == {"enum": list(range(19900, 20000))}
+
+
 def test_of_a_list_it_is_what_was_said() -> None:
     clinic = {"type": "string", "enum": ["eye clinic", "skin clinic"]}
     assert narrowed(tool(clinic=clinic), "Book the Skin Clinic.")["clinic"]["enum"] == ["skin clinic"]
