@@ -28,6 +28,8 @@ HEAD = """<div class="cs-head"><h1>Consilium</h1>
 image and answer together.</p>
 <p class="cs-notice">Research use only, not a medical device.</p></div>"""
 PAGE = Path(__file__).with_name("page.js").read_text(encoding="utf-8").partition("*/\n")[2]
+STARTED = "() => window.consilium.start()"
+"""Said to the page when it shows what the browser left: files and questions wait until then (`page.js`)."""
 DEFAULT = "consilium"
 """Name of the only assistant there is."""
 
@@ -56,11 +58,12 @@ def create_app(
             return {**talk_side.shown(parts.talk, state), **image_side.shown(parts.image, state)}
 
         image_side.wire(parts, everything)
+        ready = app.load(None, js=PAGE, **QUIET)
         running = talk_side.wire(parts, known, everything)
         if records and sidebar and below:
-            work.wire(app, work.Work(sidebar, below), parts, records, everything, running)
+            ready = work.wire(ready, work.Work(sidebar, below), parts, records, everything, running)
         drawer.wire(app, parts.settings)
-        app.load(None, js=PAGE, **QUIET)
+        ready.then(None, js=STARTED, **QUIET)
     app.queue(default_concurrency_limit=4, api_open=False)
     return app
 
@@ -71,7 +74,6 @@ def _sidebar() -> work.Sidebar:
 
 
 def _laid_out(models: Sequence[str], *, keeps: bool) -> tuple[Parts, work.Below | None]:
-    # A session from the first moment: what a visitor does while the page starts is done to the same one.
     state, answered = gr.State(Session(), time_to_live=STATE_S), gr.State(0)
     with gr.Sidebar(position="right", open=False, width=300, elem_id="settings"):
         settings = drawer.build(models)

@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from ui import phantoms, planes, render, session, viewer
-from ui.parts import QUIET, ImageParts, Parts
+from ui.parts import LOADED, QUIET, ImageParts, Parts
 from ui.planes import View
 from ui.session import Session
 
 EMPTY_HEIGHT = 340
-READING = "(...given) => { window.consilium?.reading(); return given; }"
-READ = "() => window.consilium?.read()"
+READING = f"async (...given) => {{ {LOADED} await window.consilium.reading(); return given; }}"
+READ = "() => window.consilium.read()"
 """Said to the page before files are read, and after: questions wait meanwhile (`page.js`)."""
 REGIONS = 9
 """More than these cannot be drawn."""

@@ -16,6 +16,8 @@
     .observe(document.body, { childList: true, subtree: true });
   /* Files are dropped, sent, and then read by an event of their own; a question that came between would miss them. */
   const files = { dropped: 0, reading: 0 };
+  const wait = () => new Promise((go) => setTimeout(go, 50));
+  let started = false; // what the browser left is shown; an earlier change would be lost under it
   const dropped = (event) => { if (event.target.closest?.("#files")) files.dropped = performance.now(); };
   for (const name of ["drop", "change"]) document.addEventListener(name, dropped, true);
   const sending = () => document.querySelector("#files .uploading, #files .progress, #files [role=progressbar]");
@@ -24,9 +26,10 @@
     return files.dropped || files.reading;
   };
   window.consilium = {
-    reading() { files.dropped = 0; files.reading += 1; },
+    start() { started = true; },
+    async reading() { files.dropped = 0; files.reading += 1; while (!started) await wait(); },
     read() { files.reading = Math.max(0, files.reading - 1); },
-    async settled() { while (underWay()) await new Promise((go) => setTimeout(go, 50)); },
+    async settled() { while (!started || underWay()) await wait(); },
   };
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, [contenteditable]");

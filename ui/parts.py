@@ -10,6 +10,9 @@ import gradio as gr
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """How events run: nothing flickers, and nothing of the window is an interface for programs."""
 
+LOADED = "while (!window.consilium) await new Promise((go) => setTimeout(go, 20));"
+"""Waits in the browser for `page.js`."""
+
 
 @dataclass(frozen=True)
 class ImageParts:

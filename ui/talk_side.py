@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 
 from ui import image_side, panel, session
-from ui.parts import QUIET, Parts, TalkParts
+from ui.parts import LOADED, QUIET, Parts, TalkParts
 from ui.session import Changes, Choices, Consultant, Session
 
 EMPTY = "Drop an image, or try a drawn one, and ask."
-SETTLED = "async (...given) => { await window.consilium?.settled(); return given; }"
+SETTLED = f"async (...given) => {{ {LOADED} await window.consilium.settled(); return given; }}"
 """What the page does first: a question waits for files that are still on their way (`page.js`)."""
 QUESTIONS = (
     "What kind of image is this?",

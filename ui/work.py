@@ -122,15 +122,19 @@ def build_below() -> Below:
                  values)
 
 
-def wire(app: gr.Blocks, work: Work, parts: Parts, records: Records, everything: Everything, running: Sequence[Any]
-         ) -> None:
-    """Bring both to life; opening another conversation ends the answers under way, `running`."""
+def wire(ready: Any, work: Work, parts: Parts, records: Records, everything: Everything, running: Sequence[Any]) -> Any:
+    """Bring both to life after the event `ready`; return the event that opens what the browser left.
+
+    Opening another conversation ends the answers under way, `running`.
+    """
     browser = gr.BrowserState(None, storage_key="consilium", secret="consilium")
     wired = _Wired(work, parts, records, everything, browser, list(running))
-    wired.conversations(app)
+    wired.conversations()
     wired.feedback()
     wired.export()
     wired.header()
+    shown = [browser, parts.state, *parts.all_shown, *wired.surroundings]
+    return ready.then(wired._start, [browser, parts.state], shown, **QUIET)
 
 
 @dataclass(frozen=True)
@@ -182,11 +186,10 @@ class _Wired:
 
     # 2) conversations
 
-    def conversations(self, app: gr.Blocks) -> None:
-        """Let them be found, opened, renamed and deleted; a reload opens the one that was left."""
+    def conversations(self) -> None:
+        """Let them be found, opened, renamed and deleted."""
         side, state, browser = self.work.sidebar, self.parts.state, self.browser
         all_shown = [browser, state, *self.parts.all_shown, *self.surroundings]
-        app.load(self._start, [browser, state], all_shown, **QUIET)
         self.parts.answered.change(self._answered, [state, browser, side.find], [browser, *self.surroundings], **QUIET)
         side.find.change(lambda session, words: self.around(session or Session(), words), [state, side.find],
                          self.surroundings, trigger_mode="always_last", **QUIET)
@@ -202,13 +205,13 @@ class _Wired:
         side.really.click(self._delete, [state, browser, side.find], all_shown, cancels=self.running, **QUIET)
 
     def _start(self, browser: Any, present: Session | None = None) -> Changes:
-        """Open what the browser left; what a visitor did before this came, on a busy machine, is kept."""
+        """Open what the browser left; the page holds back what a visitor does before (`app.STARTED`)."""
         known = browser if isinstance(browser, dict) and isinstance(browser.get("secret"), str) else {}
         secret = known.get("secret") or memory.fresh_secret()
         owner, present = memory.owner_of(secret), present or Session()
         present.owner = owner
         left = self._recalled(owner, str(known["conversation"])) if known.get("conversation") else None
-        session = left if left is not None and not (present.studies or present.history) else present
+        session = left or present
         return {self.browser: {"secret": secret, "conversation": session.conversation}, **self.opened(session)}
 
     def _recalled(self, owner: str, conversation: str) -> Session | None:

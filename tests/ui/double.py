@@ -1,7 +1,8 @@
 """A stand-in for the assistant that tells a fixed story as steps; it looks at no pixel.
 
 `python -m tests.ui.double GATE [HOME]` serves the window over it, and keeps what is asked under HOME; a question with
-the word "slowly" stops after a few words until the file GATE exists, one with "enhance" gets an enhanced image.
+the word "slowly" stops after a few words until the file GATE exists, one with "enhance" gets an enhanced image. While a
+file HOME/hold exists nobody's conversations are found.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from assistant.errors import BadQuestion
-from assistant.records import Records, Turn, fresh_trace_id
+from assistant.records import Listed, Records, Turn, fresh_trace_id
 from assistant.steps import (
     Answer,
     Case,
@@ -104,6 +105,16 @@ def enhanced(study: Study) -> Enhanced:
     return Enhanced("own_denoiser", "denoised", 255 - study.rgb())
 
 
+class HeldRecords(Records):
+    """A store that can be slow."""
+
+    def owned(self, owner: str, words: str = "") -> list[Listed]:
+        """Return what the store does, when it is no longer held."""
+        while (self.paths.home / "hold").exists():
+            time.sleep(0.05)
+        return super().owned(owner, words)
+
+
 class Talk:
     """One conversation of the stand-in."""
 
@@ -179,7 +190,6 @@ class Assistant:
         self.talks[talk.id] = talk
         return talk
 
-
     def again(self, trace_id: str, *, without: Sequence[str] = (), regions: Sequence[Box] | None = None
               ) -> Iterator[Step]:
         """Tell that the answer would be another, less sure one."""
@@ -197,7 +207,7 @@ class Assistant:
 
 def main() -> None:
     """Serve the window over the stand-in on a free port and say where."""
-    records = Records(Path(sys.argv[2])) if len(sys.argv) > 2 else None
+    records = HeldRecords(Path(sys.argv[2])) if len(sys.argv) > 2 else None
     window = app.create_app(Assistant(Path(sys.argv[1]), records), status=lambda: "", records=records)
     sys.stdout.write(app.launch(window, port=None, block=False) + "\n")
     sys.stdout.flush()

@@ -139,3 +139,18 @@ def test_two_visitors_see_nothing_of_each_other(visitor, files):
     one.get_by_role("button", name="Conversations").click()
     expect(one.locator("#listed label")).to_have_count(1)
     expect(one.locator("#chat")).not_to_contain_text("Mine alone?")
+
+
+def test_what_is_done_while_the_page_starts_is_not_overwritten(visitor, files, folder):
+    """The store is slow: a dropped file and a question wait until what the browser left is shown."""
+    (folder / "home" / "hold").touch()
+    page = visitor()
+    page.set_input_files("#files input[type=file]", [str(files / "scan")])
+    page.fill("#question textarea", "Is it irregular?")
+    page.click("#ask")
+    page.wait_for_timeout(3000)
+    (folder / "home" / "hold").unlink()
+    expect(page.locator("#panel .cs-trace")).to_be_visible()
+    expect(page.locator("#caption")).to_contain_text("256 × 256 pixels")
+    page.reload()
+    expect(page.locator("#chat")).to_contain_text("Is it irregular?")

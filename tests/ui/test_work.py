@@ -141,24 +141,6 @@ def test_a_key_lets_nobody_in_without_it(records):
     assert isinstance(window, gr.Blocks)
 
 
-def test_what_was_done_before_the_page_was_ready_is_kept(wired):
-    early = Session()
-    session.take(early, [dicom_file()], ["scan.dcm"])
-    told = wired._start(None, early)
-    assert told[wired.parts.state] is early
-    assert early.owner
-
-
-def test_what_is_done_while_the_page_starts_is_kept(wired, monkeypatch):
-    """A file dropped while the left conversation is looked for goes to the session that the page began with."""
-    began = Session()
-    monkeypatch.setattr(wired, "_recalled", lambda *_: session.take(began, [dicom_file()], ["scan.dcm"]) and Session())
-    told = wired._start({"secret": "s" * 32, "conversation": "c"}, began)
-    assert told[wired.parts.state] is began
-    assert began.studies
-    assert isinstance(wired.parts.state.value, Session), "the page has a session before its first event"
-
-
 def test_a_long_list_is_shown_page_by_page(wired, records):
     state = Session(owner="me")
     for number in range(session.LISTED + 3):
