@@ -7,11 +7,13 @@ nor texts.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -23,12 +25,17 @@ LEFT: ContextVar[Future[None] | None] = ContextVar("left", default=None)
 """Done once nobody waits any more for what is asked in this context; None where somebody always does."""
 LINGER_S = 1.0
 """How long the thread waits for work before it ends; a new one would have memory of its own to warm up."""
+END_S = 10.0
+"""How long the program's end waits for what still runs."""
 PATIENCE = 0.25
 """How long a batch waits for those that the last one answered, as a share of the time that that one took."""
 
 
 More = Callable[[int], list[Any]]
-"""Takes in jobs that came for an open batch meanwhile, at most so many; none while a job of another key is older."""
+"""Takes in jobs that came for an open batch meanwhile, at most so many; none while a job of another key is older.
+
+Raises CancelledError when the batch is to end, its jobs as they are.
+"""
 
 
 @dataclass(eq=False)
@@ -67,8 +74,10 @@ class Gathering:
         """How many jobs the last batches had, newest last."""
         self._more = threading.Condition()
         self._waiting: list[_Waiting[Any, Any]] = []
-        self._busy = False
+        self._thread: threading.Thread | None = None
+        self._closed = False
         self._ran = _Ran()
+        _gatherings.add(self)
 
     def ask(self, jobs: Sequence[tuple[Hashable, Job]], run: Callable[[list[Job]], Sequence[Result]]) -> list[Result]:
         """Return the result of each (key, job); `run` gets jobs of one key, those of other callers too."""
@@ -92,13 +101,26 @@ class Gathering:
 
     def _queue(self, waiting: Sequence[_Waiting[Any, Any]]) -> None:
         with self._more:
+            if self._closed:
+                raise CancelledError("The program is ending.")
             self._waiting += waiting
             self._more.notify_all()
-            if waiting and not self._busy:
-                self._busy = True
-                threading.Thread(target=self._work, name="gathering", daemon=True).start()
+            if waiting and self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="gathering", daemon=True)
+                self._thread.start()
         if (left := LEFT.get()) is not None:
             left.add_done_callback(lambda _: self._drop(waiting))
+
+    def close(self, wait_s: float) -> None:
+        """Take no more jobs, drop those that wait, end an open batch, and wait for what runs."""
+        with self._more:
+            self._closed, thread = True, self._thread
+            dropped, self._waiting = self._waiting, []
+            self._more.notify_all()
+        for one in dropped:
+            one.done.cancel()
+        if thread is not None:
+            thread.join(wait_s)
 
     def _drop(self, jobs: Sequence[_Waiting[Any, Any]]) -> None:
         """Take out the jobs that do not run yet."""
@@ -127,15 +149,17 @@ class Gathering:
     def _next(self) -> list[_Waiting[Any, Any]]:
         """Take the oldest job and those like it; with none left the thread ends."""
         with self._more:
-            self._more.wait_for(lambda: bool(self._waiting), LINGER_S)
+            self._more.wait_for(lambda: bool(self._waiting) or self._closed, LINGER_S)
             self._wait()
             if not self._waiting:
-                self._busy = False
+                self._thread = None
                 return []
             return self._taken(self.most, 0)
 
     def _joining(self, key: Hashable, room: int) -> list[Any]:
         with self._more:
+            if self._closed:
+                raise CancelledError("The program is ending.")
             if room < 1 or not self._waiting or self._waiting[0].key != key:
                 return []
             return [one.job for one in self._taken(room, self.most - room)]
@@ -178,3 +202,14 @@ def _open(batch: list[_Waiting[Any, Any]], more: More) -> None:
     run, jobs = batch[0].run, [one.job for one in batch]
     batch.clear()
     run(jobs, more)
+
+
+_gatherings: weakref.WeakSet[Gathering] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End what still runs: the interpreter's end would stop its thread inside PyTorch, which aborts the process."""
+    until = time.monotonic() + END_S
+    for gathering in list(_gatherings):
+        gathering.close(max(0.0, until - time.monotonic()))

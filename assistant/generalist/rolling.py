@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 import torch
@@ -61,12 +62,18 @@ class Rolling:
                     return now
                 self._step()
             except BaseException as fault:  # noqa: BLE001 it is raised again where the replies are read
-                end([*now, *self.replies], fault, self.tokenizer)
-                self.replies, self._cache = [], None
+                self._end(fault, now)
             tokens += 1
             if not self.replies or tokens % PAUSE == 0:
-                replies = more(most - len(self.replies))
+                try:
+                    replies = more(most - len(self.replies))
+                except CancelledError as fault:
+                    self._end(fault)
         return []
+
+    def _end(self, fault: BaseException, entering: Sequence[Writing] = ()) -> None:
+        end([*entering, *self.replies], fault, self.tokenizer)
+        self.replies, self._cache = [], None
 
     def _enter(self, replies: list[Writing]) -> bool:
         """Read the prompts of replies and write their first tokens; False where the model keeps more than rows."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +55,7 @@ def test_jobs_gather_while_one_runs() -> None:
     assert [done.result(10) for done in [*first, *rest]] == [0, 10, 20, 30, 40, 50]
     assert batches == [[0], [1, 3, 4], [2], [5]]
     assert gathering.rows == [1, 3, 1, 1]
-    wait_for(lambda: not gathering._busy)
+    wait_for(lambda: gathering._thread is None)
     assert not any(thread.name == "gathering" and thread.is_alive() for thread in threading.enumerate())
 
 
@@ -121,6 +123,55 @@ def test_a_job_is_dropped_when_its_asker_leaves() -> None:
     go.set()
     assert (first[0].result(10), stays.result(10)) == (1, 3)
     assert ran == [1, 3]
+
+
+ENDS = """
+import threading
+from concurrent.futures import CancelledError
+import torch
+from assistant.generalist.batching import Gathering
+
+began, x = threading.Event(), torch.randn(300, 300)
+
+def closed(jobs):
+    began.set()
+    for _ in range(200):
+        y = x @ x
+    return jobs
+
+def rolling(jobs, more):
+    began.set()
+    try:
+        while True:
+            y = x @ x
+            more(1)
+    except CancelledError:
+        return
+
+gathering = Gathering(4)
+RUN
+began.wait()
+"""
+"""A program that ends while its batch is inside PyTorch."""
+
+
+@pytest.mark.parametrize("run", ['gathering.submit([("a", 1), ("b", 2)], closed)',
+                                 'gathering.enter([("a", 1)], rolling)'])
+def test_a_program_that_ends_first_ends_well(run: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS.replace("RUN", run)], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_closed_gathering_takes_no_more_jobs() -> None:
+    gathering, go = Gathering(1), threading.Event()
+    running, waiting = gathering.submit([("a", 1), ("a", 2)], lambda jobs: [go.wait(10) for _ in jobs])
+    wait_for(running.running)
+    gathering.close(0)
+    go.set()
+    assert running.result(10) is True
+    assert waiting.cancelled()
+    with pytest.raises(CancelledError):
+        gathering.submit([("a", 3)], lambda jobs: jobs)
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_settings_of_a_checkpoint_that_change_the_likeliest_token_are_kept(tmp_p
     generalist = opened("qwen3_vl", tmp_path)
     model = generalist.load()[0]
     plain = str(generalist.invoke(asked(1), max_tokens=20).content)  # type: ignore[arg-type]
-    while generalist._gathering._busy:      # the batch that was written is still open
+    while generalist._gathering._thread:      # the batch that was written is still open
         time.sleep(0.001)
     model.generation_config.repetition_penalty = 5.0
     assert not rolls(model, generalist._settings({}))
@@ -191,3 +191,18 @@ def test_threads_get_their_own_replies(tmp_path: Path) -> None:
         said = list(pool.map(lambda n: generalist.invoke(asked(n % 8), max_tokens=MOST[n % 8]).content, range(32)))  # type: ignore[arg-type]
     assert said == 4 * alone
     assert max(generalist._gathering.rows) > 1
+
+
+def test_a_batch_that_is_to_end_ends_its_replies(tmp_path: Path) -> None:
+    generalist = opened("qwen3_vl", tmp_path)
+    replies = writings(generalist, [1, 3])
+
+    def ended(room: int) -> list[Any]:
+        raise CancelledError("The program is ending.")
+    with torch.inference_mode():
+        assert made(generalist).run(list(replies), 16, ended) == []
+    for reply in replies:
+        assert reply.over
+        assert reply.made < reply.most
+        with pytest.raises(CancelledError):
+            list(reply.pieces())
