@@ -147,6 +147,8 @@ VERBS: dict[str, Verb] = {
     "calibrate": Verb("fit confidence, label sets and evidence on your own cases: calibrate --data DIR",
                       _other("assistant.evaluation.calibrate_command")),
     "replay": Verb("answer a stored question again: replay ID", replay),
+    "audit": Verb("check that no trace was changed or taken away, or print some: audit [ID...]",
+                  _other("assistant.audit_command")),
     "export": Verb("write a conversation or an answer as PDF, Markdown, FHIR or DICOM: export ID --to FORM",
                    _other("assistant.export.command")),
     "doctor": Verb("look at what is installed: parts, sizes, licenses", doctor),

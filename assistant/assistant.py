@@ -144,7 +144,7 @@ class Assistant:
         asked = self._traced(trace, self.texts)
         changed = replace(asked, without=asked.without | _names(without),
                           regions=asked.regions if regions is None else tuple(regions))
-        return self._steps(checked(changed), trace["history"])
+        return self._steps(checked(changed), trace["history"], repeats=trace.get("repeats") or trace_id)
 
     def heat_map(self, trace_id: str, specialist: str) -> HeatMap:
         """Return where the opinion that a specialist gave in a traced answer hangs on its first image.
@@ -186,8 +186,8 @@ class Assistant:
                  if weights.get(name) != sha]
         return f" Since then {'; '.join(said)}." if said else ""
 
-    def _steps(self, question: Question, history: Sequence[Message] = (), conversation: str | None = None
-               ) -> Iterator[Step]:
+    def _steps(self, question: Question, history: Sequence[Message] = (), conversation: str | None = None,
+               repeats: str | None = None) -> Iterator[Step]:
         trace_id, when = fresh_trace_id(), datetime.now(UTC).isoformat()
         consultation = Consultation(question, self.generalist, self.used_fit, history, self.seed, self.texts)
         for step in consultation.steps():
@@ -196,7 +196,8 @@ class Assistant:
                 continue
             answer = replace(step, trace_id=trace_id)
             keys = [self.records.keep(study) for study in question.studies]
-            self.records.append(self._trace(consultation, answer, keys, when), trace_id)
+            trace = self._trace(consultation, answer, keys, when)
+            self.records.append(trace | ({"repeats": repeats} if repeats else {}), trace_id)
             if conversation is not None:
                 turn = Turn(question.text, answer.text, trace_id, tuple(keys))
                 self.records.add_turn(conversation, turn)

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS traces (
 CREATE TABLE IF NOT EXISTS feedback (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, trace TEXT NOT NULL, owner TEXT NOT NULL, time TEXT NOT NULL,
     verdict TEXT NOT NULL, reason TEXT NOT NULL, label TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS forgotten (trace TEXT PRIMARY KEY);
 CREATE TRIGGER IF NOT EXISTS traces_stay BEFORE UPDATE ON traces
     BEGIN SELECT RAISE(ABORT, 'traces are append-only'); END;
 CREATE TRIGGER IF NOT EXISTS traces_remain BEFORE DELETE ON traces
@@ -56,8 +57,8 @@ FROM conversations LEFT JOIN turns ON turns.conversation = conversations.id
 LEFT JOIN traces ON traces.id = turns.trace
 LEFT JOIN (SELECT conversation, MIN(seq) AS first FROM turns GROUP BY conversation) AS begun
     ON begun.conversation = conversations.id
-GROUP BY conversations.id"""
-"""Every conversation with what a list shows of it and all its words."""
+WHERE conversations.{} = ? GROUP BY conversations.id"""
+"""Conversations with what a list shows of them and all their words: those of an owner, or the one of an id."""
 ADDED = ("owner", "title")
 """Columns of conversations that stores of earlier versions lack."""
 TITLE_CHARACTERS = 80
@@ -142,15 +143,16 @@ class Records:
         """Return an owner's conversations that hold all the words in title, questions or answers; newest first."""
         sought = "".join(" AND text LIKE ? ESCAPE '!'" for _ in words.split())
         with self._connection() as connection:
-            rows = connection.execute(f"SELECT id, title, changed, turns FROM ({LIST}) WHERE owner = ?{sought} "
-                                      "ORDER BY changed DESC, id", (owner, *map(_like, words.split())))
+            rows = connection.execute(
+                f"SELECT id, title, changed, turns FROM ({LIST.format('owner')}) WHERE TRUE{sought} "
+                "ORDER BY changed DESC, id", (owner, *map(_like, words.split())))
             return [Listed(*row) for row in rows]
 
     def title(self, conversation: str) -> str:
         """Return the title of a conversation, else its first question; raises ConversationNotFound."""
         self._known(conversation)
         with self._connection() as connection:
-            row = connection.execute(f"SELECT title FROM ({LIST}) WHERE id = ?", (conversation,)).fetchone()
+            row = connection.execute(f"SELECT title FROM ({LIST.format('id')})", (conversation,)).fetchone()
         return str(row[0])
 
     def rename(self, conversation: str, owner: str, title: str) -> None:
@@ -161,7 +163,7 @@ class Records:
             connection.execute("UPDATE conversations SET title = ? WHERE id = ?", (kept, conversation))
 
     def delete(self, conversation: str, owner: str) -> None:
-        """Remove an owner's conversation, its turns, and its images that no other question was about.
+        """Remove an owner's conversation, its turns, and its images that no question is about which is still there.
 
         The traces stay: they are append-only. Raises ConversationNotFound.
         """
@@ -170,9 +172,9 @@ class Records:
         with self._connection() as connection, connection:
             connection.execute("DELETE FROM turns WHERE conversation = ?", (conversation,))
             connection.execute("DELETE FROM conversations WHERE id = ?", (conversation,))
-        own = {turn.trace_id for turn in turns}
+            connection.executemany("INSERT OR IGNORE INTO forgotten VALUES (?)", [(turn.trace_id,) for turn in turns])
         for key in {key for turn in turns for key in turn.images}:
-            if not self._traces_about(key) - own:
+            if not self._asked_about(key):
                 self._image(key).unlink(missing_ok=True)
 
     def check_owner(self, conversation: str, owner: str) -> None:
@@ -235,6 +237,18 @@ class Records:
         with self._connection() as connection:
             return [row[0] for row in connection.execute("SELECT id FROM traces ORDER BY seq")]
 
+    def head(self) -> str:
+        """Return the hash of the last trace; of none, the one that the chain begins with."""
+        with self._connection() as connection:
+            last = connection.execute("SELECT hash FROM traces ORDER BY seq DESC LIMIT 1").fetchone()
+        return last[0] if last else START
+
+    def holds(self, stated: str) -> bool:
+        """Tell whether some trace has this hash."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT 1 FROM traces WHERE hash = ?", (stated,)).fetchone()
+        return found is not None or stated == START
+
     def verify(self) -> int:
         """Check the whole chain and return its length; raises TamperedRecords naming the first bad trace."""
         previous, count = START, 0
@@ -286,11 +300,13 @@ class Records:
                      format=form, volume=bool(arrays["volume"]), window=tuple(window) if window else None, header={},
                      sha256=str(arrays["sha256"]), values=arrays.get("values"))
 
-    def _traces_about(self, key: str) -> set[str]:
+    def _asked_about(self, key: str) -> bool:
+        """Tell whether a question about an image is still there; one asked again goes with the one that it repeats."""
         with self._connection() as connection:
-            return {row[0] for row in connection.execute(
-                "SELECT traces.id FROM traces, json_each(traces.body, '$.images') AS image "
-                "WHERE json_extract(image.value, '$.key') = ?", (key,))}
+            return connection.execute(
+                "SELECT 1 FROM traces, json_each(traces.body, '$.images') AS image "
+                "WHERE json_extract(image.value, '$.key') = ? AND COALESCE(json_extract(traces.body, '$.repeats'), "
+                "traces.id) NOT IN (SELECT trace FROM forgotten) LIMIT 1", (key,)).fetchone() is not None
 
     # 4) what readers said
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,14 @@ def data() -> Path | None:
     named = os.environ.get("CONSILIUM_DATA")
     folder = Path(named).expanduser() if named else None
     return folder if folder and folder.is_dir() else None
+
+
+def loopback(host: str) -> bool:
+    """Tell whether only this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def leave_a_core() -> None:

@@ -19,6 +19,7 @@ from assistant.errors import BadQuestion
 from assistant.generalist.adapters import named
 from assistant.generalist.open import NANO
 from assistant.generalist.vllm_command import VllmServer, family_of, vllm_command
+from assistant.settings import loopback
 from specialists.__main__ import parse
 
 
@@ -127,7 +128,7 @@ def _check(flags: Start) -> None:
         raise BadQuestion(f"Got --nodes {flags.nodes} --node {flags.node} --first-node {flags.first_node!r}; wanted a "
                           "node from 0 up to the number of nodes, and the address of node 0.")
     keyed = os.environ.get("CONSILIUM_API_KEY") or (flags.keys and not flags.chat_port)
-    if flags.host not in ("127.0.0.1", "localhost", "::1") and not keyed:
+    if not loopback(flags.host) and not keyed:
         raise BadQuestion(f"Host {flags.host!r} is reached from other machines and CONSILIUM_API_KEY is not set. Set a "
                           "key, or listen on 127.0.0.1.")
     if family_of(flags.model).tools is None:

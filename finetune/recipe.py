@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from instruct_data.items import Item, Library
 from instruct_data.kinds import looking
 from instruct_data.mix import ANSWERING, LOOKING, PLACING, SPEAKING, TOGETHER, WEIGHING, build
 from instruct_data.records import read, write
+from specialists.core.errors import BadData
 
 LOG = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def stages(config: Nano) -> tuple[Stage, ...]:
 def run(config: Nano) -> None:
     """Run all stages that are not finished yet and write the checkpoint with its card."""
     started, made = time.perf_counter(), config.out / "made"
+    _same(config)
     library = examined(gather(config.data, config.evidence), made)
 
     def words() -> None:
@@ -124,7 +126,7 @@ def run(config: Nano) -> None:
         last = config.out / stage.name
     told = validate_look(last, examined(gather(config.data, split="val"), made))
     LOG.info("look on validation: %s", told)
-    write_card(last, library, round(time.perf_counter() - started))
+    write_card(last, library, config, round(time.perf_counter() - started))
 
 
 def _taught(config: Nano, library: Library, stage: Stage, model: Path) -> None:
@@ -134,6 +136,22 @@ def _taught(config: Nano, library: Library, stage: Stage, model: Path) -> None:
     loop.run(LoopConfig(model=model, data=data, images=config.data, built=config.out, out=config.out / stage.name,
                         batch=stage.batch, learning_rate=stage.rate, vision_rate=stage.vision,
                         mergers_only=stage.mergers_only, seed=stage.seed))
+
+
+def _flags(config: Nano) -> dict[str, int]:
+    """Return the flags that say how much is taught."""
+    return {name: value for name, value in asdict(config).items() if isinstance(value, int)}
+
+
+def _same(config: Nano) -> None:
+    """Note the flags in OUT; raises BadData where its finished stages were made with others."""
+    file = config.out / "flags.json"
+    told = json.dumps(_flags(config))
+    if file.is_file() and file.read_text() != told:
+        raise BadData(f"{config.out} holds stages of other flags: {file.read_text()}; got {told}. Name another --out, "
+                      "or take it away.")
+    config.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(told)
 
 
 def _once(out: Path, name: str, make: Callable[[], None]) -> None:
@@ -180,19 +198,20 @@ def validate_look(folder: Path, library: Library) -> dict[str, float]:
     return record
 
 
-def write_card(folder: Path, library: Library, seconds: int) -> None:
-    """Write card.json: what the checkpoint was taught on and which terms it inherits."""
+def write_card(folder: Path, library: Library, config: Nano, seconds: int) -> None:
+    """Write card.json: what the checkpoint was taught on, how, and which terms it inherits; it was not measured yet."""
     images = Counter(i.sample.dataset for i in _teaching(library))
     sets = {i.sample.dataset: i.sample for i in library.items}
     card: dict[str, Any] = {
-        "name": "consilium-nano", "version": "1.3", "architecture": "Qwen3-VL, small, trained from nothing",
+        "name": "consilium-nano", "architecture": "Qwen3-VL, small, trained from nothing",
         "license": "research and other non-commercial use only, with attribution (inherits the sets' terms)",
         "data": [{"set": name, "train": images[name], "license": s.license, "tier": s.tier}
                  for name, s in sorted(sets.items())],
         "never_seen": ["head_ct_hemorrhage", "wbc_segmentation", "nih_chestxray8_subset"],
-        "trained": {"seconds": seconds, "seed": 3,
-                    "command": "consilium finetune nano --data DIR --evidence DIR --out DIR"},
-        "figures": "results/gsco.json, results/tasks.json", "weights": hashes(folder),
+        "trained": {"seconds": seconds, "stages": [{"stage": s.name, "conversations": s.records, "seed": s.seed}
+                                                   for s in stages(config)],
+                    "command": "consilium finetune nano --data DIR --evidence DIR --out DIR", "flags": _flags(config)},
+        "weights": hashes(folder),
         "limits": [f"Weak alone: it was taught on {len(library.items)} small images.",
                    "Sees 160 x 160 pixels in 25 tokens; small findings are lost.",
                    "Not validated for any clinical use."]}

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from instruct_data.datasheet import datasheet
-from instruct_data.engine import MOST_FORMS, PARTS, Plan, came_of, library_of, name_of, part_file, parts, texts_of
+from instruct_data.engine import PARTS, Plan, came_of, library_of, name_of, part_file, parts, texts_of, write_whole
+from instruct_data.faults import MOST_FORMS
 from instruct_data.mix import KINDS
 from instruct_data.records import Record, line, read
 from specialists.core.errors import BadData
@@ -87,8 +88,8 @@ def finish(plan: Plan) -> dict[str, Any]:
                       "info.json.")
     (plan.out / "images.sha256").write_text("".join(f"{h}  {name}\n" for name, h in sorted(images.items())))
     manifest = _manifest(plan, counted, lost, left_out, shards)
-    _write(plan.out / "README.md", datasheet(manifest))
-    _write(plan.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_whole(plan.out / "README.md", datasheet(manifest))
+    write_whole(plan.out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     shutil.rmtree(plan.out / PARTS)
     return manifest
 
@@ -136,7 +137,7 @@ def _shards(out: Path, records: Iterator[Record]) -> Iterator[Path]:
 def _shard(out: Path, number: int, rows: list[Record]) -> Iterator[Path]:
     lines = [line(r) for r in rows]
     path = out / f"records-{number:05d}.jsonl"
-    _write(path, "\n".join(lines) + "\n")
+    write_whole(path, "\n".join(lines) + "\n")
     yield path
     table = out / f"records-{number:05d}.parquet"
     waiting = table.with_suffix(f".{os.getpid()}")
@@ -174,9 +175,3 @@ def _manifest(plan: Plan, counted: Counted, lost: Counter[str], left_out: dict[s
             "modalities": dict(sorted(counted.modalities.items())), "sets": dict(sorted(counted.sets.items())),
             "writers": dict(sorted(counted.writers.items())), "lost": dict(sorted(lost.items())),
             "left_out": dict(sorted(left_out.items())), "files": dict(sorted(hashes.items()))}
-
-
-def _write(path: Path, text: str) -> None:
-    waiting = path.with_name(f"{path.name}.{os.getpid()}")
-    waiting.write_text(text, encoding="utf-8")
-    os.replace(waiting, path)

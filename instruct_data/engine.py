@@ -18,6 +18,7 @@ from pathlib import Path
 
 from assistant.collaboration.texts import TextIndex
 from instruct_data.examine import examine, plain_size
+from instruct_data.faults import MOST_FORMS
 from instruct_data.gather import gather
 from instruct_data.items import Item, Library
 from instruct_data.mix import KINDS, chosen
@@ -27,8 +28,6 @@ from instruct_data.writers.language_model import Writer, WriterConfig, open_writ
 from specialists.core.errors import BadData, BadStudy
 
 PARTS = ".parts"
-MOST_FORMS = 8
-"""Records that may say the same fact of the same image."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,12 @@ def make_part(plan: Plan, number: int) -> Path:
     for item in library.items[number * plan.part:(number + 1) * plan.part]:
         for seen in _examined(item, library, plan, came):
             records += [r for r in of_item(seen, library, plan, came.lost) if _others_open(r, library, plan, came)]
-    with open_writer(plan.writer, library, parts(plan), plan.out) as writer:
+    with open_writer(plan.writer, library, (number, parts(plan)), plan.out) as writer:
         written = _worded(records, writer, came)
     came.records = len(written)
     file.parent.mkdir(parents=True, exist_ok=True)
-    _replace(file, "".join(line(r) + "\n" for r in written))
-    _replace(about, json.dumps(vars(came), ensure_ascii=False))
+    write_whole(file, "".join(line(r) + "\n" for r in written))
+    write_whole(about, json.dumps(vars(came), ensure_ascii=False))
     return file
 
 
@@ -216,7 +215,7 @@ def _worded(records: list[Record], writer: Writer, came: Part) -> list[Record]:
     return written
 
 
-def _replace(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
     waiting = file.with_name(file.name + f".{os.getpid()}")
     waiting.write_text(text, encoding="utf-8")

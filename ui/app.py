@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from assistant.records import Records
+from assistant.settings import loopback
 from ui import drawer, image_side, render, talk_side, theme, visits, work
 from ui.parts import QUIET, Parts
 from ui.session import Consultant, Session
@@ -99,7 +99,7 @@ def launch(
 
     Raises ValueError for such a host without a key.
     """
-    if not key and not _loopback(host):
+    if not key and not loopback(host):
         raise ValueError(
             f"Got host {host} without a key, so that others could read the images. "
             "Set CONSILIUM_API_KEY, or use 127.0.0.1."
@@ -124,13 +124,6 @@ def launch(
         css_paths=theme.CSS,
     )
     return address
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _login(key: str) -> Callable[[str, str], bool]:

@@ -190,6 +190,7 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
     session.answer, session.steps, session.about = None, [], session.studies
     session.asked, session.heats = list(session.regions), {}
     session.turn += 1
+    turn = session.turn
     images = None if session.sent else session.studies
     session.history.append(render.question_message(text, choices.options, session.names if images else ()))
     start = len(session.history)
@@ -197,11 +198,16 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
     yield True
     try:
         yield from _stream(consultant, session, text, images or None, choices)
+        told = None
     except (SpecialistsError, ConsiliumError) as error:
-        session.history[start:] = [render.error_message(error)]
+        told = render.error_message(error)
     except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
         log.error("a question could not be answered: %s", place(error))
-        session.history[start:] = [render.note_message(BROKEN)]
+        told = render.note_message(BROKEN)
+    if session.turn != turn:
+        return
+    if told is not None:
+        session.history[start:] = [told]
     yield True
 
 
@@ -264,10 +270,12 @@ def _stream(
     consultant: Consultant, session: Session, text: str, images: list[Study] | None, choices: Choices
 ) -> Iterator[bool]:
     began = time.monotonic()
-    conversation = consultant.chat(session.conversation, owner=session.owner)
-    session.conversation = conversation.id
     place = len(session.history) - 1  # of the message that tells the steps; the answer follows it
     words, last, turn = "", 0.0, session.turn
+    conversation = consultant.chat(session.conversation, owner=session.owner)   # may wait until it is loaded
+    if session.turn != turn:
+        return
+    session.conversation = conversation.id
     steps = conversation.stream(
         text, images, options=choices.options, collaboration=choices.collaboration, style=choices.style,
         regions=session.asked,

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     plan = _plan(flags)
     if not flags.question and flags.source.is_dir():
         raise BadQuestion("No question: wanted --question, as one text in quotes.")
-    results = importlib.import_module("assistant.batch.results").Results(flags.out, plan.settings())
+    results = importlib.import_module("assistant.batch.results").Results(flags.out, plan.settings(flags.source))
     progress = Progress(len(results.done))
     try:
         _engine(flags, plan, results, progress)

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assistant.batch.sources import Item
-from assistant.errors import BadQuestion
+from assistant.errors import BadQuestion, ConsiliumError
 from assistant.steps import Answer
+from specialists.core.errors import SpecialistsError
 
 SCHEMA = pa.schema([
     ("id", pa.string()), ("image", pa.string()), ("question", pa.string()), ("kind", pa.string()),
@@ -42,9 +43,10 @@ def answered(item: Item, question: str, answer: Answer) -> Row:
 
 
 def failed(item: Item, question: str, fault: Exception) -> Row:
-    """Return the row of an image that could not be answered."""
-    return {"id": item.id, "image": str(item.path), "question": question, "error": str(fault),
-            "error_type": type(fault).__name__}
+    """Return the row of an image that could not be answered; a library's message may quote a header and is left out."""
+    kind = type(fault).__name__
+    said = str(fault) if isinstance(fault, ConsiliumError | SpecialistsError) else f"failed with {kind}"
+    return {"id": item.id, "image": str(item.path), "question": question, "error": said, "error_type": kind}
 
 
 class Results:
@@ -91,8 +93,9 @@ class Results:
             with pq.ParquetFile(path) as file:
                 told = (file.schema_arrow.metadata or {}).get(SETTINGS)
                 if told != (self._schema.metadata or {})[SETTINGS]:
-                    raise BadQuestion(f"{path} holds answers to another question, or of other settings: "
-                                      f"{(told or b'not told').decode()}. Name another file, or take it away.")
+                    raise BadQuestion(f"{path} holds answers to another question, about another source, or of other "
+                                      f"settings: {(told or b'not told').decode()}. Name another file, or take it "
+                                      "away.")
                 for batch in file.iter_batches(batch_size=4096, columns=["id"]):
                     self.done.update(batch.column("id").to_pylist())
         except pa.ArrowInvalid as error:

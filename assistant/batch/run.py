@@ -44,9 +44,10 @@ class Plan:
     threads: int = field(default=8, compare=False)
     """Images under way at once in one process; the generalist and the specialists answer them together."""
 
-    def settings(self) -> dict[str, Any]:
-        """Return what answers depend on, as JSON."""
+    def settings(self, source: Path) -> dict[str, Any]:
+        """Return what answers, and the ids of their images, depend on, as JSON."""
         told = {name: value for name, value in asdict(self).items() if name != "threads"}
+        told["source"] = source.resolve()
         return {**told, **{name: str(path) for name, path in told.items() if isinstance(path, Path)}}
 
     def open(self) -> Assistant:

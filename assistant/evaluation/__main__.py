@@ -102,10 +102,10 @@ def _opened(config: Config) -> Any:
     arms = diagnosis.arms_of(config)
     needed = {"alone", "whole"} & {*config.asked_answerers()} if config.tasks or config.benchmark else set()
     asked = diagnosis.asks_generalist(arms) or config.fit_arbiter or needed
-    return _generalist(config, arms) if asked else None
+    return _generalist(config) if asked else None
 
 
-def _generalist(config: Config, arms: Sequence[str]) -> Any:
+def _generalist(config: Config) -> Any:
     from assistant.generalist.open import open_generalist
 
     return open_generalist(config.model)
@@ -203,7 +203,7 @@ def _tasks(config: Config, generalist: Any) -> Iterator[tuple[Task, Sequence[Sam
 def _fit(config: Config, track: Track) -> None:
     from assistant.collaboration import arbiter
 
-    diagnosis = _diagnosis(config, _generalist(config, ["gsco"]), track)
+    diagnosis = _diagnosis(config, _generalist(config), track)
     served = {name: domain for name, domain in diagnosis.domains().items() if domain.cards}  # else no evidence to weigh
     known = [one for name, domain in served.items() for one in diagnosis.judged(name, domain)]
     fitted = arbiter.fit_arbiter(known)

@@ -13,7 +13,7 @@ from assistant.export.dossier import Dossier
 
 _SIGNS = {ord(sign): f"\\{sign}" for sign in "\\`*_[]~$|#!"}
 _ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto):|\bwww\.")
-_START = re.compile(r"^(\s*)([-+=]|\d+[.)])(?=[\s=-]|$)", re.MULTILINE)
+_START = re.compile(r"^([^\S\n]*)([-+=]|\d+[.)])(?=[\s=-]|$)", re.MULTILINE)
 
 
 def markdown(dossier: Dossier) -> str:

@@ -1,8 +1,8 @@
 """What is asked at the same time is answered together: a queue before anything that is faster on several at once.
 
 A closed batch (`ask`) begins and ends as one: while it runs the next gathers, and those that it answered are waited
-for a moment, for clients come again. An open one (`enter`) takes in what comes while it runs. It knows neither models
-nor texts.
+for a moment, for clients come again. An open one (`enter`) takes in what comes while it runs, and lets closed ones in
+between. It knows neither models nor texts.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Gathering:
     asker has left (`LEFT`) before it ran is dropped, and raises CancelledError.
     """
 
-    def __init__(self, most: int) -> None:
-        """Start no thread yet."""
-        self.most = most
+    def __init__(self, most: int, beside: Callable[[Any, Any], bool] = lambda running, waiting: False) -> None:
+        """Start no thread yet; `beside` tells by their keys whether a closed batch may run within an open one."""
+        self.most, self._beside = most, beside
         self.rows: list[int] = []
         """How many jobs the last batches had, newest last."""
         self._more = threading.Condition()
@@ -157,6 +157,14 @@ class Gathering:
             return self._taken(self.most, 0)
 
     def _joining(self, key: Hashable, room: int) -> list[Any]:
+        """Return jobs of an open batch's key, at most `room`; a closed batch whose turn it is runs first, but only one.
+        """
+        with self._more:
+            first = self._waiting[0] if self._waiting and not self._closed else None
+            between = (self._taken(self.most, 0) if first is not None and not first.open and first.key != key
+                       and self._beside(key, first.key) else [])
+        if between:
+            _close(between)
         with self._more:
             if self._closed:
                 raise CancelledError("The program is ending.")

@@ -21,6 +21,24 @@ from assistant.generalist.processors import Row
 if TYPE_CHECKING:
     from assistant.generalist.grammar import Grammar
 
+TOP = 50
+"""Likeliest tokens that a sampled one is drawn from."""
+
+
+class Sampler:
+    """Draws the tokens of one reply, from the `TOP` likeliest, as its own seed says."""
+
+    def __init__(self, temperature: float, top_p: float, seed: int) -> None:
+        self.temperature, self.top_p = temperature, top_p
+        self._random = torch.Generator().manual_seed(seed)
+
+    def __call__(self, scores: torch.Tensor) -> int:
+        """Return a token of scores (vocabulary,): of the likeliest that together have `top_p`, by temperature."""
+        best = (scores.cpu() / self.temperature).topk(min(TOP, len(scores)))
+        shares = best.values.softmax(-1)
+        shares[shares.cumsum(-1) - shares >= self.top_p] = 0.0      # the first that reaches it stays
+        return int(best.indices[torch.multinomial(shares, 1, generator=self._random)])
+
 
 @dataclass(eq=False)
 class Writing:
@@ -35,6 +53,8 @@ class Writing:
     """What binds it to a form."""
     watched: bool = True
     """Its pieces are wanted as they are made; else the text comes as one piece at the end."""
+    sampler: Sampler | None = None
+    """What draws its tokens; None takes the likeliest."""
     ids: list[int] = field(default_factory=list)
     """Its tokens so far, without the one that ends it."""
     made: int = 0
@@ -154,6 +174,12 @@ def hand(replies: Sequence[Writing], tokens: Sequence[int], ends: Sequence[int],
             reply.take(token, ends, tokenizer)
         except GeneralistError as fault:
             reply.over, reply.fault = True, fault
+
+
+def parted(replies: Sequence[Writing]) -> list[list[Writing]]:
+    """Return the replies that are written as one batch each: the greedy ones together, a sampled one alone."""
+    greedy = [reply for reply in replies if reply.sampler is None]
+    return [*([greedy] if greedy else []), *([reply] for reply in replies if reply.sampler is not None)]
 
 
 def write(model: Any, batch: Row, replies: Sequence[Writing], settings: Any, tokenizer: Any) -> None:

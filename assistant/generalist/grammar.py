@@ -19,6 +19,7 @@ from llguidance.hf import from_tokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from assistant.errors import BadQuestion, GeneralistError
+from assistant.generalist.calls import closed
 from assistant.generalist.turns import CALL, CALL_END, begun_call
 
 COMPACT: Any = {"whitespace_flexible": False}
@@ -26,8 +27,6 @@ COMPACT: Any = {"whitespace_flexible": False}
 SPACED: Any = {**COMPACT, "item_separator": ", ", "key_separator": ": ", "lenient": True}
 """As `tojson` of chat templates writes JSON; keywords of a schema that the grammar does not know bind nothing."""
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
-COMBINED = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "additionalProperties", "unevaluatedProperties")
-"""Keywords by which a schema may allow names beside its properties."""
 
 
 class Grammar:
@@ -120,9 +119,7 @@ def _calls(tokenizer: Any, offered: str) -> str:
 def _readable(schema: Any) -> dict[str, Any]:
     """Return a schema of arguments in which other names are forbidden, or any object's where llguidance cannot read it.
     """
-    bound = {**ANY_OBJECT, **schema} if isinstance(schema, dict) else {**ANY_OBJECT, "properties": {}}
-    if not any(word in bound for word in COMBINED):
-        bound = {"properties": {}, **bound, "additionalProperties": False}
+    bound = closed(schema)
     grammar = LLMatcher.grammar_from_json_schema(json.dumps(bound), overrides=SPACED)
     if bound["type"] != "object" or LLMatcher.validate_grammar(grammar):
         bound = dict(ANY_OBJECT)

@@ -23,21 +23,20 @@ from assistant.errors import BadQuestion, ToolsUnsupported
 from assistant.generalist.adapters import sha256_of
 from assistant.generalist.batching import LEFT, Gathering, More
 from assistant.generalist.boxes import BoxCodec
-from assistant.generalist.decoding import Writing, end, likelihoods, write
+from assistant.generalist.calls import callable_tools
+from assistant.generalist.decoding import TOP, Sampler, Writing, end, likelihoods, parted, write
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.grammar import Grammar, calls_of, json_of
 from assistant.generalist.habits import Habits, read_habits
 from assistant.generalist.lately import Lately
-from assistant.generalist.matched import matched
 from assistant.generalist.processors import Frame, Row, codec_of, frame, joined, tokens, written
 from assistant.generalist.rolling import Rolling, rolls
 from assistant.generalist.scoring import next_tokens, sums
-from assistant.generalist.stated import stated
 from assistant.generalist.turns import Splitter, forced, parse_reply, read_image, to_chat
 from assistant.generalist.weights import Weights
 
-GREEDY = "greedy"
-"""Key of the replies that any batch may hold."""
+REPLIES = "replies"
+"""Key of the jobs that write replies, which any batch may hold."""
 PICTURES = 64, 32 << 20
 """How many of the last images stay decoded, and how many bytes: several prompts are about the same."""
 
@@ -72,7 +71,8 @@ class LocalGeneralist(Generalist):
     def __init__(self, path: str | Path, *, adapter: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(**{"path": str(path), "adapter": _folder(adapter), **kwargs})
         self._weights = Weights(self.path, self.device)
-        self._gathering = Gathering(self.batch_size)
+        # A score need not wait until the last of the replies with the same adapter is over.
+        self._gathering = Gathering(self.batch_size, lambda running, waiting: running[1] == waiting[1])
 
     @property
     def _llm_type(self) -> str:
@@ -162,7 +162,7 @@ class LocalGeneralist(Generalist):
     ) -> list[AIMessage]:
         """Return the reply to each conversation, computed in batches with padding on the left.
 
-        Greedy, they are those that `invoke` gives one by one; sampled, a row's text depends on its batch.
+        They are those that `invoke` gives one by one; sampled ones depend on their seed.
         """
         self.load()
         stop = settings.pop("stop", None) or ()
@@ -171,8 +171,7 @@ class LocalGeneralist(Generalist):
         replies = [self._writing(row, stop, own, prefix, watched=False) for row, prefix, own in prompts]
         # Rows of like length share a batch: less padding, and the long ones do not keep the short ones waiting.
         ordered = sorted(replies, key=lambda reply: reply.row["input_ids"].shape[1])
-        key = "many" if _temperature(self.temperature, kwargs) else GREEDY
-        self._gathering.enter([((key, self.adapter), reply) for reply in ordered], self._write)
+        self._gathering.enter([((REPLIES, self.adapter), reply) for reply in ordered], self._write)
         return [self._reply(reply, prefix) for reply, (_, prefix, _) in zip(replies, prompts, strict=True)]
 
     def _reply(self, done: Writing, prefix: str) -> AIMessage:
@@ -195,7 +194,7 @@ class LocalGeneralist(Generalist):
         def run(jobs: list[Callable[[Any], torch.Tensor]]) -> list[torch.Tensor]:
             with self._weights.using(self.adapter) as model, torch.inference_mode():
                 return [job(model) for job in jobs]
-        return self._gathering.ask([(object(), work)], run)[0]
+        return self._gathering.ask([(("turn", self.adapter, object()), work)], run)[0]
 
     def count_prompt(self, messages: Messages, tools: Sequence[Mapping[str, Any]] = ()) -> int:
         """Return how many tokens the prompt of a conversation has, those of its images too."""
@@ -318,7 +317,7 @@ class LocalGeneralist(Generalist):
             do_sample=temperature > 0,
             temperature=temperature or 1.0,
             top_p=float(kwargs.get("top_p") or 1.0),
-            top_k=50,
+            top_k=TOP,
             max_new_tokens=int(kwargs.get("max_tokens") or self.max_new_tokens),
             max_length=None,
             eos_token_id=self._stops(),
@@ -331,15 +330,20 @@ class LocalGeneralist(Generalist):
                  ) -> Writing:
         """Return a reply that is yet to be written; it ends early where its reader leaves."""
         most = int(kwargs.get("max_tokens") or self.max_new_tokens)
-        reply = Writing(row, most, stop, dict(kwargs), self._grammar(kwargs, prefix), watched)
+        reply = Writing(row, most, stop, dict(kwargs), self._grammar(kwargs, prefix), watched, self._sampler(kwargs))
         if (left := LEFT.get()) is not None:
             left.add_done_callback(lambda _: reply.leave())
         return reply
 
+    def _sampler(self, kwargs: Mapping[str, Any]) -> Sampler | None:
+        temperature = _temperature(self.temperature, kwargs)
+        if not temperature:
+            return None
+        return Sampler(temperature, float(kwargs.get("top_p") or 1.0), int(kwargs.get("seed", self.seed)))
+
     def _begun(self, reply: Writing) -> Generator[str]:
-        """Queue a reply and return its pieces; sampled ones are written alone."""
-        key = reply if _temperature(self.temperature, reply.settings) else GREEDY
-        self._gathering.enter([((key, self.adapter), reply)], self._write)
+        """Queue a reply and return its pieces."""
+        self._gathering.enter([((REPLIES, self.adapter), reply)], self._write)
         return reply.pieces()
 
     def _write(self, replies: list[Writing], more: More) -> None:
@@ -352,7 +356,8 @@ class LocalGeneralist(Generalist):
                     rolling = Rolling(model, tokenizer, settings.eos_token_id, self._joined)
                     replies = rolling.run(replies, self.batch_size, lambda room: [] if wanted else more(room))
                     self._weights.rolls = not replies
-                self._close_in(model, replies)
+                for together in parted(replies):
+                    self._close_in(model, together)
         except BaseException as fault:  # noqa: BLE001 it is raised again where the reply is read
             end(replies, fault, tokenizer)
 
@@ -398,11 +403,7 @@ class LocalGeneralist(Generalist):
         tools = _offered(kwargs)
         prefix = forced(kwargs.get("tool_choice"), tools)
         row = self._row(messages, tools, prefix)
-        own: Sequence[Mapping[str, Any]] = tools
-        if self._habits().matched and kwargs.get("tool_choice") not in {tool["function"]["name"] for tool in tools}:
-            own = matched(own, messages)
-        if self._habits().stated:
-            own = stated(own, messages)
+        own = callable_tools(self._habits(), tools, messages, kwargs.get("tool_choice"))
         return row, prefix, {**kwargs, "tools": own}
 
     def _generate(

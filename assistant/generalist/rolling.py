@@ -1,7 +1,7 @@
 """A batch that replies enter and leave token by token: what comes is read and joins, what is over makes room.
 
-Greedy alone, and for models that keep keys and values of all tokens and nothing else; any other's replies are written
-by `decoding.write`. It loads no model; which replies come next is `local`'s business.
+For models that keep keys and values of all tokens and nothing else; any other's replies are written by
+`decoding.write`. It loads no model; which replies come next is `local`'s business.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from assistant.generalist.scoring import turning
 
 PLAIN = {"bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "temperature", "top_p", "top_k",
          "max_length", "max_new_tokens", "transformers_version", "use_cache", "cache_implementation"}
-"""Settings of a checkpoint under which the likeliest token is simply the next."""
+"""Settings of a checkpoint that change no token's score."""
 
 
 def rolls(model: Any, settings: GenerationConfig) -> bool:
     """Tell whether a model's replies can be written here, as far as can be told before it runs."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     takes = set(inspect.signature(base.forward).parameters)
-    return (not settings.do_sample and set(settings.to_diff_dict()) <= PLAIN and not settings.cache_implementation
+    return (set(settings.to_diff_dict()) <= PLAIN and not settings.cache_implementation
             and {"position_ids", "past_key_values", "logits_to_keep"} <= takes)
 
 
@@ -117,8 +117,12 @@ class Rolling:
         self._leave()
 
     def _write(self, replies: Sequence[Writing], logits: torch.Tensor) -> torch.Tensor:
-        """Hand each reply its likeliest next token, and return them (B, 1)."""
-        tokens = bound(replies, logits[:, -1].float()).argmax(-1)
+        """Hand each reply its next token, the likeliest or a drawn one, and return them (B, 1)."""
+        scores = bound(replies, logits[:, -1].float())
+        tokens = scores.argmax(-1)
+        for row, reply in enumerate(replies):
+            if reply.sampler is not None:
+                tokens[row] = reply.sampler(scores[row])
         hand(replies, tokens.tolist(), self.ends, self.tokenizer)
         return tokens[:, None]
 

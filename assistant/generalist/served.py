@@ -6,6 +6,7 @@ What is sent are turns, images as data URLs and tools: never a header value of a
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -27,6 +28,7 @@ from assistant.errors import AdapterRefused, BadQuestion, BadReply, GeneralistEr
 from assistant.generalist.adapters import sha256_of
 from assistant.generalist.batching import LEFT
 from assistant.generalist.boxes import BoxCodec, codec_for
+from assistant.generalist.calls import callable_tools, structural_tag
 from assistant.generalist.generalist import Generalist, Messages, checked_options, renormalized
 from assistant.generalist.habits import Habits, model_type, read_habits
 from assistant.generalist.prompt_scores import Token, edges, endings, option_sums, prompt_tokens
@@ -338,7 +340,7 @@ class ServedGeneralist(Generalist):
         run_manager: CallbackManagerForLLMRun | None,
         kwargs: Mapping[str, Any],
     ) -> ChatResult:
-        chat, turns, sent = self._connected(), self._turns(messages), _sent(kwargs)
+        chat, turns, sent = self._connected(), self._turns(messages), self._sent(messages, kwargs)
         with self._translated(tools="tools" in sent):
             return chat._generate(turns, stop, run_manager, **sent)
 
@@ -349,7 +351,7 @@ class ServedGeneralist(Generalist):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk]:
-        chat, turns, sent = self._connected(), self._turns(messages), _sent(kwargs)
+        chat, turns, sent = self._connected(), self._turns(messages), self._sent(messages, kwargs)
         finished = False
         with self._translated(tools="tools" in sent):
             for chunk in chat._stream(turns, stop, run_manager, **sent):
@@ -357,6 +359,16 @@ class ServedGeneralist(Generalist):
                 yield chunk
         if not finished:
             raise BadReply(f"The server {self.base_url} broke off in the middle of its reply: ask again.")
+
+    def _sent(self, messages: Messages, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the call's settings as they are sent; calls are held to what the checkpoint's habits allow."""
+        habits, tools, choice = self._habits(), kwargs.get("tools") or (), kwargs.get("tool_choice")
+        binds = (habits.matched or habits.stated) and not kwargs.get("response_format")
+        if not (binds and tools and choice != "none" and self._is_vllm()):
+            return _sent(kwargs)
+        held = json.dumps(structural_tag(callable_tools(habits, tools, messages, choice), choice))
+        more = {**(kwargs.get("extra_body") or {}), "structured_outputs": {"structural_tag": held}}
+        return {**kwargs, "tools": list(tools), "tool_choice": "auto", "extra_body": more}
 
     @contextlib.contextmanager
     def _translated(self, tools: bool = False) -> Iterator[None]:

@@ -37,6 +37,8 @@ class Weights:
         """Replies may join those that are being written (`rolling`), as far as is known."""
         self.wanted: set[object] = set()
         """Who waits to lay an adapter: a running batch takes in nobody meanwhile, and none begins."""
+        self._user = 0
+        """The thread that runs the model."""
         self._lock = threading.RLock()
         self._laid = threading.Condition()
         self._names: dict[str, str] = {}
@@ -100,7 +102,13 @@ class Weights:
 
     @contextlib.contextmanager
     def using(self, adapter: str | None = None) -> Iterator[Any]:
-        """Yield the model with this adapter (None: with none), for the caller alone until the block ends."""
+        """Yield the model with this adapter (None: with none), for the caller alone until the block ends.
+
+        Within a block of its own a thread gets the model as it is, whoever waits.
+        """
+        if self._user == threading.get_ident():
+            yield self.model
+            return
         with self._laid:
             self._laid.wait_for(lambda: not self.wanted)
         with self._lock:
@@ -114,7 +122,11 @@ class Weights:
                     model.base_model.enable_adapter_layers()
                     model.set_adapter(self._names[adapter], inference_mode=True)
                 self._activated(adapter)
-            yield model
+            self._user = threading.get_ident()
+            try:
+                yield model
+            finally:
+                self._user = 0
 
     def _read(self, adapter: str, name: str) -> None:
         # bitsandbytes, which peft imports, complains of a kernel that no CPU needs.

@@ -11,6 +11,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from assistant.errors import RecordsError
 from assistant.server import about, chat, embeddings, files, responses
 from assistant.server.answering import Answering
 from assistant.server.asked import NOTICE
@@ -24,6 +25,8 @@ from assistant.server.service import Service, skills
 
 log = logging.getLogger("consilium.server")
 LIMITS = Limits()
+EXPIRE_S = 900.0
+"""Seconds between two looks for uploads that are too old."""
 
 __all__ = ["LIMITS", "Answering", "Limits", "check_bind", "create_app"]
 
@@ -46,7 +49,9 @@ def create_app(assistant: Answering, *, api_key: str | None = None, keys: Sequen
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         opening = asyncio.get_running_loop().run_in_executor(None, service.unready)
         opening.add_done_callback(_opened)
+        expiring = asyncio.create_task(_expiring(service))
         yield
+        expiring.cancel()
         service.room.close()
 
     # The interactive pages would load scripts from another host.
@@ -56,6 +61,16 @@ def create_app(assistant: Answering, *, api_key: str | None = None, keys: Sequen
         app.include_router(part.routes(service))
     _answer_errors(app)
     return app
+
+
+async def _expiring(service: Service) -> None:
+    """Remove uploads and responses that are too old, at the start and then now and again."""
+    while True:
+        try:
+            await asyncio.to_thread(service.expire)
+        except RecordsError as fault:
+            log.warning("Old uploads were not removed: %s", fault)
+        await asyncio.sleep(EXPIRE_S)
 
 
 def _opened(opening: asyncio.Future[str | None]) -> None:
@@ -68,5 +83,5 @@ def _answer_errors(app: FastAPI) -> None:
         status, body, headers = fault(raised)
         return JSONResponse(body, status, headers=dict(headers))
 
-    for kind in (*KNOWN, Exception):
+    for kind in KNOWN:      # the guard answers any other: Starlette would let the server log its message
         app.add_exception_handler(kind, answer)

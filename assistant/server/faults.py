@@ -72,6 +72,4 @@ def fault(raised: Exception) -> tuple[int, dict[str, Any], Mapping[str, str]]:
         case ConsiliumError() | SpecialistsError():
             return 500, error(str(raised), "server_error", code=type(raised).__name__), {}
         case _:
-            # After an unforeseen fault the server drops the connection; a client not told so asks on it and is cut off.
-            told = error("The server failed; its log has the reason.", "server_error")
-            return 500, told, {"Connection": "close"}
+            return 500, error("The server failed; its log has the place.", "server_error"), {}

@@ -6,6 +6,7 @@ that resolves otherwise a moment later changes nothing. Redirects are checked th
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import time
@@ -46,14 +47,16 @@ class Fetcher:
         # No proxy and no credentials of the environment: neither would the check of the address hold.
         with httpx.Client(transport=self.transport, trust_env=False, follow_redirects=False) as client:
             for _ in range(self.redirects + 1):
-                address = self._checked(url)
                 try:
+                    address = self._checked(url)
                     body, onward = self._get(client, url, address, until)
-                except (httpx.HTTPError, OSError) as fault:
+                    if onward is None:
+                        return body
+                    url = urljoin(url, onward)
+                except Unsupported:
+                    raise
+                except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as fault:
                     raise _refused(url, f"cannot be fetched ({type(fault).__name__})") from fault
-                if onward is None:
-                    return body
-                url = urljoin(url, onward)
         raise _refused(url, f"is reached over more than {self.redirects} redirects")
 
     def _checked(self, url: str) -> str:
@@ -107,6 +110,8 @@ def _public(address: str) -> bool:
 
 
 def _refused(url: str, why: str) -> Unsupported:
-    parts = urlsplit(url)
-    shown = f"{parts.scheme[:12]}://{(parts.hostname or '')[:80]}/..."  # a query may hold a secret
+    shown = "that address"
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        shown = f"{parts.scheme[:12]}://{(parts.hostname or '')[:80]}/..."  # a query may hold a secret
     return Unsupported("messages", f"The image at {shown} {why}. Send it as a data URL, or ask who runs the server.")

@@ -6,7 +6,7 @@ It reads no body itself and knows no route.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,11 +16,14 @@ from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assistant.server.faults import error
+from assistant.errors import place
+from assistant.server.faults import error, fault
 from assistant.server.keys import Key, Meter
 from assistant.server.metrics import Metrics
 from assistant.server.running import Limits
+from assistant.settings import loopback
 
+log = logging.getLogger("consilium.server")
 OPEN = ("/health", "/ready")
 """Routes that ask for no key."""
 NOBODY = ""
@@ -36,14 +39,6 @@ def check_bind(host: str, api_key: str | None, *, keys: bool = False) -> None:
         raise ValueError("CONSILIUM_API_KEY is empty or not ASCII: set a key, or unset it.")
 
 
-def loopback(host: str) -> bool:
-    """Tell whether only this machine reaches `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Guard:
     """Refuses a request without a key, over its key's limits, or with too large or too slow a body."""
 
@@ -51,10 +46,11 @@ class Guard:
         self.app, self.meter, self.limits, self.metrics = app, meter, limits, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401, 413 or 429."""
+        """Pass the request on, or answer 401, 413 or 429; 500 where nobody foresaw what was raised."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        began, status, name = time.perf_counter(), 500, f"req_{uuid.uuid4().hex}"
+        began, name = time.perf_counter(), f"req_{uuid.uuid4().hex}"
+        status: int | None = None
         extra: dict[str, str] = {"x-request-id": name}
 
         async def told(message: Message) -> None:
@@ -66,9 +62,14 @@ class Guard:
             await send(message)
         try:
             return await self._admitted(scope, receive, told, extra)
+        except Exception as raised:  # noqa: BLE001 - the outermost edge: a message may hold a value of a header
+            log.error("A request failed: %s", place(raised))
+            if status is None:
+                code, body, headers = fault(raised)
+                await JSONResponse(body, code, dict(headers))(scope, receive, told)
         finally:
             route = getattr(scope.get("route"), "path", None) or "other"
-            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.requests.labels(route, str(status or 500)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send, extra: dict[str, str]) -> None:

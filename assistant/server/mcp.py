@@ -48,8 +48,10 @@ def create_server(tools: Sequence[Tool]) -> Server[Any]:
         tool = known.get(params.name)
         if tool is None:
             return _failed(f"No tool named {params.name!r}. Known: {', '.join(known)}.")
-        async with room:
-            return await asyncio.to_thread(_called, tool, params.arguments or {})
+        await room.acquire()
+        running = asyncio.ensure_future(asyncio.to_thread(_called, tool, params.arguments or {}))
+        running.add_done_callback(lambda _: room.release())     # a call that is given up works on in its thread
+        return await asyncio.shield(running)
 
     return Server("consilium", instructions=INSTRUCTIONS,
                   on_list_tools=list_tools, on_call_tool=call_tool)

@@ -56,10 +56,17 @@ class Service:
         """Uploads and stored responses; made at the first use."""
         with self._opening:
             if self._store is None:
-                records = getattr(self.assistant, "records", None)
-                home = self.home or (records.paths.home if records is not None else paths().home)
-                self._store = Store(home / "server", most_bytes=self.limits.file_bytes, hours=self.limits.file_hours)
+                self._store = Store(self._folder(), most_bytes=self.limits.file_bytes, hours=self.limits.file_hours)
             return self._store
+
+    def expire(self) -> None:
+        """Remove uploads and responses that are too old, those of an earlier run too; makes no store."""
+        if self._store is not None or (self._folder() / "server.db").is_file():
+            self.store.expire()
+
+    def _folder(self) -> Path:
+        records = getattr(self.assistant, "records", None)
+        return (self.home or (records.paths.home if records is not None else paths().home)) / "server"
 
     def check(self, model: str) -> None:
         """Raise UnknownModel."""

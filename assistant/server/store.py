@@ -1,7 +1,7 @@
 """Uploaded files and stored responses of one server: an SQLite file and a folder, each row with its owner.
 
-What is asked for under another owner is not found. All of it ends after some hours; conversations and traces are
-elsewhere (`records.py`) and stay.
+What is asked for under another owner is not found. All of it ends after some hours (`expire`); conversations and
+traces are elsewhere (`records.py`) and stay.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, purpose TEXT NOT NULL, bytes INTEGER NOT NULL,
     created REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS responses (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, body TEXT NOT NULL, messages TEXT NOT NULL, created REAL NOT NULL);
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, body TEXT NOT NULL, messages TEXT NOT NULL, created REAL NOT NULL,
+    bytes INTEGER NOT NULL DEFAULT 0);
 """
 
 
@@ -44,7 +45,10 @@ class Store:
     """Files and responses under one folder; every call opens a connection of its own, so threads may share it."""
 
     def __init__(self, folder: Path, *, most_bytes: int, hours: float) -> None:
-        """Make the folder (only its owner may read it) and the tables; `most_bytes` are of one owner."""
+        """Make the folder (only its owner may read it) and the tables; remove what is too old.
+
+        `most_bytes` are of one owner: of files, and as many of responses.
+        """
         self.folder, self.most_bytes, self.hours = folder, most_bytes, hours
         try:
             (folder / "files").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -53,8 +57,13 @@ class Store:
             raise RecordsError(f"Cannot write to {folder} ({error.strerror}); set CONSILIUM_HOME to a folder that can "
                                "be written.") from error
         with self._connection() as connection:
+            connection.execute("PRAGMA auto_vacuum=FULL")       # what is deleted is no longer on the disk
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(SCHEMA)
+            if "bytes" not in {row[1] for row in connection.execute("PRAGMA table_info(responses)")}:
+                connection.execute("ALTER TABLE responses ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0")
+        self.expire()
+        self._sweep()
 
     # 1) files
 
@@ -111,11 +120,16 @@ class Store:
     # 2) responses
 
     def remember(self, owner: str, body: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> None:
-        """Keep a response with the conversation that led to it, its answer included."""
+        """Keep a response with the conversation that led to it, its answer included; the owner's oldest make room."""
         self.expire()
+        told, said = json.dumps(body), json.dumps(messages)     # ASCII: a character a byte
         with self._connection() as connection, connection:
-            connection.execute("INSERT INTO responses VALUES (?, ?, ?, ?, ?)",
-                               (body["id"], owner, json.dumps(body), json.dumps(messages), time.time()))
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?)",
+                               (body["id"], owner, told, said, time.time(), len(told) + len(said)))
+            connection.execute(
+                "DELETE FROM responses WHERE id IN (SELECT id FROM (SELECT id, SUM(bytes) OVER (ORDER BY created DESC, "
+                "rowid DESC) AS held FROM responses WHERE owner = ?) WHERE held > ?)", (owner, self.most_bytes))
 
     def response(self, owner: str, identifier: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return a response and its conversation; raises NotFound."""
@@ -124,7 +138,8 @@ class Store:
             row = connection.execute("SELECT body, messages FROM responses WHERE id = ? AND owner = ?",
                                      (identifier, owner)).fetchone()
         if row is None:
-            raise NotFound(f"No response {identifier[:80]!r}; responses are kept {self.hours:g} hours.")
+            raise NotFound(f"No response {identifier[:80]!r}; responses are kept {self.hours:g} hours, and up to "
+                           f"{self.most_bytes} bytes with their images.")
         return json.loads(row[0]), json.loads(row[1])
 
     def forget(self, owner: str, identifier: str) -> None:
@@ -144,6 +159,15 @@ class Store:
             connection.execute("DELETE FROM responses WHERE created < ?", (before,))
         for (identifier,) in old:
             self._path(identifier).unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Delete old files that no row tells of: the server was stopped while it wrote them."""
+        before = time.time() - self.hours * 3600
+        with self._connection() as connection:
+            known = {row[0] for row in connection.execute("SELECT id FROM files")}
+        for path in (self.folder / "files").iterdir():
+            if path.name not in known and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
 
     def _path(self, identifier: str) -> Path:
         return self.folder / "files" / identifier

@@ -22,7 +22,7 @@ MODELS: dict[str, Collaboration | None] = {"consilium": None, "consilium-general
 INSTRUCTIONS = ("system", "developer")
 MOST_REPLIES = 8
 """Replies of one request (`n`)."""
-OVERLAY = re.compile(r"\n*!\[[^\]\n]*\]\(data:image/[^)\s]*\)")
+OVERLAY = re.compile(r"\n{0,2}!\[[^\[\]\n]{0,200}\]\(data:image/[^()\s]*\)")
 """The pictures that answers carry; taken out of earlier turns, which clients send back whole."""
 
 Count = Callable[[str], int]

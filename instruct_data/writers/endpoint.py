@@ -87,7 +87,7 @@ class Endpoint:
     def _file(self, messages: Sequence[Mapping[str, Any]], seed: int) -> Path | None:
         if self.cache is None:
             return None
-        key = json.dumps([self.model, self.temperature, seed, messages], sort_keys=True, ensure_ascii=False)
+        key = json.dumps([self.url, self.model, self.temperature, seed, messages], sort_keys=True, ensure_ascii=False)
         name = sha256(key.encode()).hexdigest()
         return self.cache / name[:2] / f"{name[2:40]}.json"
 

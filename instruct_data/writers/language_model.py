@@ -245,22 +245,25 @@ class LanguageModelWriter:
 
 
 @contextmanager
-def open_writer(config: WriterConfig | None, library: Library, parts: int = 1, built: Path | None = None
-                ) -> Iterator[Writer]:
-    """Yield the writer of one of so many parts of a build, with its share of the budget; templates without config."""
+def open_writer(config: WriterConfig | None, library: Library, part: tuple[int, int] = (0, 1),
+                built: Path | None = None) -> Iterator[Writer]:
+    """Yield the writer of a part (its number, of how many) of a build, with its share of the budget; templates without
+    config.
+    """
     if config is None:
         yield TemplateWriter()
         return
-    writer = LanguageModelWriter(divided(config, parts), Vocabulary.of(library), data=library.data, built=built)
+    writer = LanguageModelWriter(divided(config, *part), Vocabulary.of(library), data=library.data, built=built)
     try:
         yield writer
     finally:
         writer.close()
 
 
-def divided(config: WriterConfig, parts: int) -> WriterConfig:
-    """Return the configuration with its budgets shared out, so that a part costs the same whenever it is made."""
-    shares = [None if most is None else most // max(1, parts) for most in (config.most_requests, config.most_tokens)]
+def divided(config: WriterConfig, number: int, parts: int) -> WriterConfig:
+    """Return the configuration with a part's share of its budgets: all shares are the whole, whenever they are made."""
+    shares = [None if most is None else most * (number + 1) // parts - most * number // parts
+              for most in (config.most_requests, config.most_tokens)]
     return replace(config, most_requests=shares[0], most_tokens=shares[1])
 
 

@@ -24,8 +24,6 @@ from specialists.core.fit import FitConfig
 from specialists.core.method import Method
 
 METHOD = Method(task="detection", title="CenterNet (objects as points)", paper="https://arxiv.org/abs/1904.07850")
-STRIDE = 4
-"""Pixels of the input a cell of the grid."""
 BLOCK = 2
 """Side of the blocks of pixels that the network takes as one."""
 SPREAD = 1 / 6

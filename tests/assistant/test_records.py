@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from assistant import audit_command as audit
 from assistant.errors import BadQuestion, ConversationNotFound, RecordsError, TamperedRecords, TraceNotFound
 from assistant.records import Feedback, Records, Turn, canonical, without_images
 from specialists.core.study import read_study
@@ -171,6 +174,46 @@ def test_deleting_takes_turns_and_images_that_nothing_else_needs(tmp_path):
     with pytest.raises(RecordsError, match="no longer"):
         records.study(alone)
     assert records.verify() == 3
+
+
+def test_deleting_all_conversations_about_an_image_takes_it(tmp_path):
+    records = Records(tmp_path)
+    key = records.keep(read_study(picture(seed=1)))
+    first, trace = asked(records, "me", "One?", key=key)
+    second, _ = asked(records, "me", "Two?", key=key)
+    records.append({"images": [{"key": key}], "repeats": trace})      # asked again without a specialist
+    records.delete(first, "me")
+    assert records.study(key)
+    records.delete(second, "me")
+    with pytest.raises(RecordsError, match="no longer"):
+        records.study(key)
+
+
+def test_an_image_of_a_question_outside_conversations_stays(tmp_path):
+    records = Records(tmp_path)
+    key = records.keep(read_study(picture(seed=1)))
+    first, _ = asked(records, "me", "One?", key=key)
+    records.append({"images": [{"key": key}]})
+    records.delete(first, "me")
+    assert records.study(key)
+
+
+def test_an_audit_tells_whether_the_chain_is_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CONSILIUM_HOME", str(tmp_path))
+    records = Records(tmp_path)
+    asked(records, "me", "One?")
+    before = records.head()
+    _, trace = asked(records, "me", "Two?")
+    assert audit.main([]) == audit.main(["--holds", before]) == 0
+    assert f"2 traces under {tmp_path}, the chain is whole. The last hash: {records.head()}" in capsys.readouterr().out
+    assert audit.main([trace]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == trace
+    assert audit.main(["--holds", "0" * 63 + "1"]) == 1
+    with closing(sqlite3.connect(records.paths.records)) as connection, connection:
+        connection.execute("DROP TRIGGER traces_stay")
+        connection.execute("UPDATE traces SET body = replace(body, '2030', '2031') WHERE seq = 1")
+    assert audit.main([]) == 1
+    assert "The chain breaks at trace" in capsys.readouterr().err
 
 
 def test_the_latest_that_a_reader_said_of_an_answer_holds(tmp_path):

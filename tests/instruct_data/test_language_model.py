@@ -180,7 +180,7 @@ def test_budgets_keep_drafts(server: FakeOpenAIServer, monkeypatch: pytest.Monke
     assert own.stats["over the budget"] == 13
     frugal = writer(server, most_tokens=2 * 6)
     assert sum(r.writer == "fake" for r in frugal.write_many(drafts(20))) == 8
-    shared = divided(WriterConfig("http://127.0.0.1:1", most_requests=10, most_tokens=None), 4)
+    shared = divided(WriterConfig("http://127.0.0.1:1", most_requests=10, most_tokens=None), 0, 4)
     assert (shared.most_requests, shared.most_tokens) == (2, None)
 
 
@@ -266,6 +266,13 @@ def test_kinds_by_people_and_tools_are_left_alone(server: FakeOpenAIServer) -> N
     assert not server.requests
 
 
+def test_all_shares_of_a_budget_are_the_budget() -> None:
+    shares = [divided(WriterConfig("http://x", "m", most_requests=50, most_tokens=1001), n, 100) for n in range(100)]
+    assert sum(share.most_requests or 0 for share in shares) == 50
+    assert sum(share.most_tokens or 0 for share in shares) == 1001
+    assert {share.most_requests for share in shares} == {0, 1}
+
+
 def test_replies_around_the_json() -> None:
     assert texts_of('<think>{no}</think>```json\n{"texts": ["a"]}\n```') == ["a"]
     assert texts_of('{"texts": [1]}') is None
@@ -277,5 +284,5 @@ def test_templates_and_the_way_in(server: FakeOpenAIServer) -> None:
     with open_writer(None, Library([])) as own:
         assert isinstance(own, TemplateWriter)
         assert own.write(record) is own.write_many([record])[0] is record
-    with open_writer(WriterConfig(server.url, "fake", most_requests=5), Library([]), parts=5) as other:
+    with open_writer(WriterConfig(server.url, "fake", most_requests=5), Library([]), (0, 5)) as other:
         assert [r.writer for r in other.write_many(drafts(3))] == ["fake", "templates", "templates"]

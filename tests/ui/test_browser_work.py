@@ -152,5 +152,6 @@ def test_what_is_done_while_the_page_starts_is_not_overwritten(visitor, files, f
     (folder / "home" / "hold").unlink()
     expect(page.locator("#panel .cs-trace")).to_be_visible()
     expect(page.locator("#caption")).to_contain_text("256 × 256 pixels")
+    expect(page.locator("#agree")).to_be_visible()      # the browser knows the conversation
     page.reload()
     expect(page.locator("#chat")).to_contain_text("Is it irregular?")

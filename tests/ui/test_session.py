@@ -232,3 +232,34 @@ def test_findings_are_about_the_first_image():
     assert state.overlaid is not None
     state.shown = 1
     assert state.overlaid is None
+
+
+class _Stopped(double.Assistant):
+    """Is stopped while it loads."""
+
+    def __init__(self, state):
+        super().__init__()
+        self.state = state
+
+    def chat(self, conversation_id=None, owner=""):
+        session.stop(self.state)
+        return super().chat(conversation_id, owner)
+
+
+def test_stop_while_the_models_load_ends_the_question():
+    state = loaded()
+    asked(_Stopped(state), state)
+    assert state.answer is None
+    assert "Stopped." in state.history[-1]["content"]
+
+
+def test_an_error_of_a_stopped_question_leaves_the_next_one_alone():
+    state = loaded()
+    first = session.ask(double.Assistant(), state, "break", Choices())
+    next(first)
+    session.stop(state)
+    asked(double.Assistant(), state, "What is it?")
+    told = list(state.history)
+    assert list(first) == []
+    assert state.history == told
+    assert state.answer is not None

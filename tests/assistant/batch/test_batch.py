@@ -46,7 +46,7 @@ def opened(tmp_path: Path, scores: Any = None) -> Assistant:
 
 
 def ran(folder: Path, out: Path, assistant: Assistant, plan: Plan = ASKED) -> list[dict[str, Any]]:
-    results = Results(out, plan.settings())
+    results = Results(out, plan.settings(folder))
     batch.run(plan, folder, results, lambda rows: None, assistant)
     results.finish()
     return pq.read_table(out).to_pylist()
@@ -107,7 +107,9 @@ def test_another_question_does_not_go_into_the_same_file(zoo: Zoo, folder: Path,
     out = tmp_path / "results.parquet"
     ran(folder, out, opened(tmp_path))
     with pytest.raises(BadQuestion, match="another question"):
-        Results(out, Plan("Another?").settings())
+        Results(out, Plan("Another?").settings(folder))
+    with pytest.raises(BadQuestion, match="another source"):
+        Results(out, ASKED.settings(tmp_path))
     (tmp_path / "other.parquet").write_bytes(b"no parquet at all")
     with pytest.raises(BadQuestion, match="is no Parquet file"):
         Results(tmp_path / "other.parquet", {})

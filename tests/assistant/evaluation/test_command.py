@@ -208,7 +208,7 @@ def test_a_set_without_specialists_that_was_never_taught_has_the_generalist_alon
 
 def test_text_only_shows_the_generalist_no_image(world, tmp_path, monkeypatch):
     generalist = ScriptedGeneralist(scores={"A": 1.0})
-    monkeypatch.setattr(command, "_generalist", lambda config, chosen: generalist)
+    monkeypatch.setattr(command, "_generalist", lambda config: generalist)
     result = measure(world, tmp_path, "--control", "text-only", "--arms", "generalist,gsco", "--sets", "stones_a")
     assert result["datasets"]["stones_a"]["generalist"]["accuracy"] < 0.7
     parts: list[Any] = [part for seen in generalist.seen for part in seen.messages[-1].content]

@@ -100,7 +100,7 @@ class World:
 
     def use(self, monkeypatch: pytest.MonkeyPatch, generalist: FakeGeneralist) -> None:
         """Let the command ask this generalist."""
-        monkeypatch.setattr(command, "_generalist", lambda config, chosen: generalist)
+        monkeypatch.setattr(command, "_generalist", lambda config: generalist)
 
 
 def draw(folder: Path, name: str, labels: Sequence[str], count: int, *, patients: bool,

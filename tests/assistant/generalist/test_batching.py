@@ -247,9 +247,57 @@ def test_sampled_replies_depend_on_their_seed_alone(generalist: LocalGeneralist)
         assert list(pool.map(sample, range(4))) == alone
 
 
+def test_samples_of_many_are_of_their_own_seed_and_temperature(generalist: LocalGeneralist) -> None:
+    def sample(seed: int) -> str:
+        return str(generalist.reply_many([asked(2)], temperature=0.5 + seed / 2, seed=seed)[0].content)
+    alone = [sample(seed) for seed in range(4)]
+    assert len(set(alone)) > 1
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(sample, range(4))) == alone
+
+
 def test_a_reply_keeps_to_a_schema(generalist: LocalGeneralist) -> None:
     form = {"type": "json_schema", "json_schema": {"schema": {"enum": ["left", "right"]}}}
     assert generalist.invoke(asked(1), response_format=form).content in ('"left"', '"right"')
     assert str(generalist.invoke(asked(1), response_format={"type": "json_object"}).content).startswith("{")
     with pytest.raises(BadQuestion, match="response_format"):
         generalist.invoke(asked(1), response_format={"type": "json_schema", "json_schema": {"schema": {"type": 7}}})
+
+
+def test_a_closed_batch_runs_within_an_open_one_where_it_may() -> None:
+    gathering, order = Gathering(4, lambda running, waiting: running[1] == waiting[1]), list[str]()
+    held = threading.Event()
+
+    def rolling(jobs: list[str], more: Callable[[int], list[str]]) -> None:
+        assert held.wait(10)
+        for _ in range(3):
+            order.append("step")
+            assert more(3) == []
+    gathering.enter([(("reply", 1), "long")], rolling)
+    wait_for(lambda: not gathering._waiting)
+
+    def score(jobs: list[int]) -> list[int]:
+        order.extend(["score"] * len(jobs))
+        return jobs
+    others = [gathering.submit([(("score", adapter), adapter)], score) for adapter in (1, 1, 2)]
+    held.set()
+    assert [done.result(10) for (done,) in others] == [1, 1, 2]
+    assert order == ["step", "score", "score", "step", "step", "score"], "another adapter's waits"
+
+
+def test_scores_beside_a_long_reply_are_those_alone(generalist: LocalGeneralist) -> None:
+    letters = ["A", "B", "C"]
+    alone, long = generalist.score(asked(1), letters), {"max_tokens": 400, "temperature": 0.0}
+    whole = str(generalist.invoke(asked(3), **long).content)
+    stream = generalist.stream(asked(3), **long)
+    said = str(next(stream).content)
+    assert generalist.score(asked(1), letters) == pytest.approx(alone, abs=1e-4)
+    assert said + "".join(str(chunk.content) for chunk in stream) == whole
+
+
+def test_samples_of_one_batch_are_those_alone(generalist: LocalGeneralist) -> None:
+    how = {"temperature": 1.5, "top_p": 0.9, "max_tokens": 12}
+    alone = [str(generalist.invoke(asked(n), seed=n, **how).content) for n in range(6)]
+    assert len(set(alone)) > 3
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda n: str(generalist.invoke(asked(n), seed=n, **how).content), range(6))) == alone

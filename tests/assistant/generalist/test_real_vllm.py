@@ -22,9 +22,9 @@ from typing import Any
 
 import httpx
 import pytest
+from langchain_core.messages import AIMessage
 
 from assistant.assistant import Assistant
-from assistant.collaboration.rad import SIMILAR_CASES
 from assistant.errors import ServerUnreachable
 from assistant.generalist.open import NANO, open_generalist
 from assistant.generalist.served import ServedGeneralist
@@ -119,6 +119,17 @@ def png(image: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(image).decode()
 
 
+def tool(name: str, description: str, **arguments: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {known: {"type": kind} for known, kind in arguments.items()},
+                  "required": list(arguments)}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+UNSEEN = [tool("gentamicin_dose", "Dose of gentamicin by the patient's weight.", weight_kg="number"),
+          tool("translate", "Translate a sentence into German.", text="string"),
+          tool("inches_to_centimetres", "Convert a length from inches to centimetres.", inches="number")]
+
+
 def nats(one: Answer, other: Answer) -> float:
     """Return the largest difference of log-probabilities of the options."""
     assert one.options.keys() == other.options.keys()
@@ -173,10 +184,7 @@ def test_a_chat_turn_with_a_tool_call(here: Assistant, there: Assistant, figures
     figures["tools called in a chat turn"] = {name: [tool for tool, _ in told] for name, (told, _) in said.items()}
     figures["the same words here and there"] = said["here"][1] == said["there"][1]
     assert said["there"][0], "no tool was called"
-    assert [tool for tool, _ in said["there"][0]] == [tool for tool, _ in said["here"][0]]
-    # How many similar cases it asks for is bound to what was said here alone.
-    specialists = {name: [row for row in told if row[0] != SIMILAR_CASES] for name, (told, _) in said.items()}
-    assert specialists["there"] == specialists["here"]
+    assert said["there"][0] == said["here"][0]
 
 
 def test_a_tool_that_must_be_called(there: Assistant) -> None:
@@ -184,6 +192,20 @@ def test_a_tool_that_must_be_called(there: Assistant) -> None:
     bound = there.generalist.bind_tools(schemas(names, similar=True), tool_choice=names[1], max_tokens=48)
     (call,) = bound.invoke("Ask a specialist.").tool_calls
     assert (call["name"], call["args"]) == (names[1], {})
+
+
+def test_tools_that_it_never_saw_are_called_as_here(here: Assistant, there: Assistant, figures: dict[str, Any]) -> None:
+    """The tool whose words the question has, with the numbers and texts that were said."""
+    called = {}
+    for question in ("What dose of gentamicin for a patient of 59 kg?", 'Please translate "no acute findings".',
+                     "Convert 7.5 inches to centimetres."):
+        mine, theirs = (one.generalist.bind_tools(UNSEEN, max_tokens=96).invoke(question) for one in (here, there))
+        assert isinstance(mine, AIMessage)
+        assert isinstance(theirs, AIMessage)
+        assert [(c["name"], c["args"]) for c in theirs.tool_calls] == [(c["name"], c["args"]) for c in mine.tool_calls]
+        called[question] = [(c["name"], c["args"]) for c in theirs.tool_calls]
+    assert any(called.values()), "no tool was called"
+    figures["tools never seen"] = called
 
 
 def test_several_images_and_an_adapter_by_name(here: Assistant, there: Assistant, figures: dict[str, Any]) -> None:

@@ -135,6 +135,36 @@ def test_tools(streamed: bool):
     assert "strict" not in sent["tools"][1]["function"]  # an optional argument: OpenAI's rules forbid it
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(("choice", "names"), [(None, ["similar_cases"]), ("any", ["similar_cases"]),
+                                               ("brain", ["brain"])])
+def test_calls_are_held_to_what_was_said(tmp_path, streamed, choice, names):
+    """As in this process: the tool that the question's words ask for, with numbers that it states."""
+    (tmp_path / "consilium.json").write_text('{"arguments": "stated", "tools": "matched"}')
+    with FakeOpenAIServer(replies=[CALL]) as server:
+        server.owner, server.root = "vllm", str(tmp_path)
+        asked = _opened(server).bind_tools(TOOLS, **({"tool_choice": choice} if choice else {}))
+        question = "Show me 4 similar cases."
+        _ = list(asked.stream(question)) if streamed else asked.invoke(question)
+        (sent,) = server.requests
+    assert (sent["tools"], sent["tool_choice"]) == (TOOLS, "auto")
+    form = json.loads(sent["structured_outputs"]["structural_tag"])["format"]
+    assert form["at_least_one"] is form["stop_after_first"] is (choice is not None)
+    assert [json.loads(tag["begin"].removeprefix("<tool_call>\n") + "{}}")["name"] for tag in form["tags"]] == names
+    schema = form["tags"][0]["content"]["json_schema"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"] == ({"k": {"enum": [4]}} if names == ["similar_cases"] else {})
+
+
+@pytest.mark.parametrize("owner", ["vllm", "somebody"])
+def test_calls_are_not_held_where_nothing_asks_for_it(tmp_path, owner):
+    (tmp_path / "consilium.json").write_text('{"tools": "matched"}' if owner == "somebody" else "{}")
+    with FakeOpenAIServer("no") as server:
+        server.owner, server.root = owner, str(tmp_path)
+        _opened(server).bind_tools(TOOLS).invoke("Show me similar cases.")
+        assert "structured_outputs" not in server.requests[0]
+
+
 def test_images_of_tools_go_to_a_user_turn():
     turns = [
         HumanMessage("?"),

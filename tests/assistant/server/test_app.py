@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -311,11 +312,25 @@ def test_failures_are_told_without_details_and_the_server_lives_on(client: opena
     with pytest.raises(openai.InternalServerError) as caught:
         create(client, turn("unreachable", data_url()))
     assert (caught.value.status_code, caught.value.code) == (502, "ServerUnreachable")
-    with pytest.raises(openai.APIError, match="its log has the reason"):
+    with pytest.raises(openai.APIError, match="its log has the place"):
         list(create(client, turn("crash", data_url()), stream=True))
     with pytest.raises(openai.APIError, match="No answer from the generalist"):
         list(create(client, turn("unreachable", data_url()), stream=True))
     assert create(client, turn("Which?", data_url())).consilium["label"] == "glioma"
+
+
+def test_no_log_holds_the_message_of_an_unforeseen_failure(caplog: pytest.LogCaptureFixture) -> None:
+    with started(Fake()) as url:
+        logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)
+        try:
+            body = {"model": "consilium", "messages": [turn("crash", data_url())]}
+            told = httpx.post(f"{url}/v1/chat/completions", json=body)
+        finally:
+            logging.getLogger("uvicorn.error").removeHandler(caplog.handler)
+    assert (told.status_code, told.headers["x-request-id"][:4]) == (500, "req_")
+    assert "RuntimeError at " in caplog.text
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -79,7 +79,9 @@ def test_the_connection_goes_to_the_address_that_was_checked() -> None:
     ("https://images.example.org/to/http:@images.example.org/a", "no plain https"),
     ("https://images.example.org/to/to/to/to/to/to/a", "redirects"),
     ("https://images.example.org/large", "larger than"), ("https://images.example.org/slow", "slower than"),
-    ("https://images.example.org/none", "status 404"), ("https:///a", "not allowed")])
+    ("https://images.example.org/none", "status 404"), ("https:///a", "not allowed"),
+    ("https://[::1", "cannot be fetched"), ("https://images.example.org/\x00", "cannot be fetched"),
+    ("https://images.example.org/to/https:@[images.example.org/a", "cannot be fetched")])
 def test_what_is_not_fetched(url: str, says: str) -> None:
     if url.endswith("/to/to/to/to/to/to/a"):
         url = "https://images.example.org/to//to//to//to//to//to//a"

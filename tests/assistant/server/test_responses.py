@@ -16,10 +16,12 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from assistant.assistant import Assistant
+from assistant.errors import NotFound
 from assistant.generalist.scripted import ScriptedGeneralist
 from assistant.server import embeddings
 from assistant.server.app import Limits
 from assistant.server.keys import Key, hashed
+from assistant.server.store import Store
 from specialists.core import registry
 from specialists.core.errors import BadData
 from tests.assistant.server.test_app import create, data_url, started
@@ -191,3 +193,35 @@ def test_what_is_kept_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(openai.NotFoundError):
             client.responses.retrieve(response.id)
         assert not on_disk.exists()
+
+
+def test_responses_make_room_and_what_an_earlier_run_left_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Store(tmp_path, most_bytes=5000, hours=1)
+    said = [{"role": "user", "content": "x" * 2000}]
+    for number in range(5):
+        kept.remember("anna", {"id": f"r{number}"}, said)
+    kept.remember("ben", {"id": "his"}, said)
+    assert kept.response("anna", "r4") == ({"id": "r4"}, said)
+    assert kept.response("anna", "r3")
+    assert kept.response("ben", "his")
+    for number in range(3):
+        with pytest.raises(NotFound, match="up to 5000 bytes"):
+            kept.response("anna", f"r{number}")
+    uploaded = kept.add("anna", "a.png", "vision", b"x")
+    (tmp_path / "files" / "half").write_bytes(b"x")
+    later = time.time() + 2 * 3600
+    monkeypatch.setattr("assistant.server.store.time.time", lambda: later)
+    Store(tmp_path, most_bytes=5000, hours=1)
+    assert not list((tmp_path / "files").iterdir()), uploaded
+
+
+def test_a_server_that_starts_removes_old_uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "server"
+    uploaded = Store(home, most_bytes=5000, hours=24).add("", "a.png", "vision", b"x")
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr("assistant.server.store.time.time", lambda: later)
+    with started(Assistant(generalist=ScriptedGeneralist(["Hm."]), home=tmp_path)):
+        until = time.monotonic() + 10
+        while (home / "files" / uploaded.id).exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
