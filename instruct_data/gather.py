@@ -72,8 +72,11 @@ def gather(data: Path, evidence: Path | None = None, *, split: str = "train",
                                  cases=cases))
     if not items:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+        named = not found.items or split in ("train", "all") or any(item.sample.split for item in found.items)
+        how = ("" if named else " It names no split, so all is for training: "
+               "say it of each record or row, or put the folders of labels into folders named train, val and test.")
         raise BadData(f"Nothing of the split {split!r} may be taught from {data.name!r}"
-                      f"{f' ({reasons})' if reasons else ''}. Ask for another split or set.")
+                      f"{f' ({reasons})' if reasons else ''}. Ask for another split or set.{how}")
     return Library(items, found.base, left_out)
 
 

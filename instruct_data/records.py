@@ -129,12 +129,24 @@ def parsed(text: str, place: str) -> Record:
     """Return the record of a line; raises BadData naming the place when it is none."""
     try:
         raw = json.loads(text)
+        _check_shape(raw)
         boxes = tuple(Marked(b["name"], tuple(b["box"]), b["image"]) for b in raw.get("boxes", ()))
         lists = {key: tuple(raw[key]) for key in ("images", "messages", "tools", "facts") if key in raw}
         sizes = tuple((int(w), int(h)) for w, h in raw.get("sizes", ()))
         return Record(**{**raw, **lists, "boxes": boxes, "sizes": sizes})
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise BadData(f"{place} is no record ({error}); build it again.") from error
+        raise BadData(f"{place} is no record ({error}); wanted what `consilium data build` writes: build it again. Of "
+                      "conversations in other forms (LLaVA's JSON list, InternVL's JSON lines) it makes records by "
+                      "`consilium data build --layout conversations --data FILE --out BUILT`.") from error
+
+
+def _check_shape(raw: Any) -> None:
+    """Raise TypeError where a line's JSON is not shaped as a record."""
+    if not isinstance(raw, dict):
+        raise TypeError(f"it holds a {type(raw).__name__}, not an object")
+    for name, kind in (("images", str), ("messages", dict), ("tools", dict), ("facts", str)):
+        if not isinstance(raw.get(name, []), list) or not all(isinstance(one, kind) for one in raw.get(name, [])):
+            raise TypeError(f"its {name} are no list of {'texts' if kind is str else 'objects'}")
 
 
 def read(path: Path) -> Iterator[Record]:

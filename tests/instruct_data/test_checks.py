@@ -15,7 +15,7 @@ from PIL import Image
 from instruct_data import duplicates
 from instruct_data.checks import Check, CheckReport, check, run_check
 from instruct_data.faults import CHECKS
-from instruct_data.records import Marked, Record, write
+from instruct_data.records import Marked, Record, read, write
 from specialists.core.errors import BadData
 from tests.instruct_data.made_records import POLYP, STENT, made
 
@@ -215,3 +215,15 @@ def test_a_line_that_is_none_is_named(tmp_path: Path) -> None:
         check(folder)
 
 
+
+
+@pytest.mark.parametrize("text", ['[{"from": "human", "value": "?"}]', '[\n {"id": 1}\n]', "7",
+                                  '{"id": "1", "kind": "x", "images": "a.png", "messages": []}',
+                                  '{"id": "1", "kind": "x", "images": [], "messages": ["?"]}'])
+def test_what_is_no_record_is_told_where_it_belongs(tmp_path: Path, text: str) -> None:
+    """Lists of conversations, as other programs have them, are what a layout reads."""
+    (tmp_path / "records.jsonl").write_text(text + "\n")
+    with pytest.raises(BadData, match=r"records\.jsonl line 1 is no record .*data build --layout conversations"):
+        check(tmp_path)
+    with pytest.raises(BadData, match=r"records\.jsonl line 1 is no record"):
+        list(read(tmp_path))

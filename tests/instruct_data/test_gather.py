@@ -39,6 +39,20 @@ def test_splits(tmp_path: Path) -> None:
         gather(data, split="dev")
 
 
+def test_a_split_that_nobody_named_is_told_how_to_name(tmp_path: Path) -> None:
+    for name in ("mine/round/1.png", "mine/long/1.png", "mine/info.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"kind": "white cell"}')
+    with pytest.raises(BadData, match="It names no split.*folders named train, val and test"):
+        gather(tmp_path / "mine", split="val")
+    for label in ("round", "long"):
+        (tmp_path / "split" / "val").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / label).rename(tmp_path / "split" / "val" / label)
+    (tmp_path / "mine" / "info.json").rename(tmp_path / "split" / "info.json")
+    found = gather(tmp_path / "split", split="val").items
+    assert {(item.label, item.kind) for item in found} == {("round", "white cell"), ("long", "white cell")}
+
+
 def test_without_splits_all_is_for_training(tmp_path: Path) -> None:
     data = masks_folder(tmp_path / "own", 4)
     assert len(gather(data).items) == 4
