@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -68,10 +69,12 @@ class TuneConfig:
                  "steps": 0, "workers": 0, "save_minutes": 0, "rank": 1}
         for name, low in least.items():
             value = getattr(self, name, None)
-            if value is not None and value < low:
+            if value is not None and not value >= low:  # no number (nan) is not either
                 raise ValueError(f"--{name.replace('_', '-')} {value}: wanted at least {low}.")
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ValueError(f"--learning-rate {self.learning_rate}: wanted above 0.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning-rate {self.learning_rate}: wanted a number above 0.")
+        if not 0 <= (dropout := getattr(self, "dropout", 0.0)) < 1:
+            raise ValueError(f"--dropout {dropout}: wanted a share from 0 to below 1.")
 
     @property
     def verb(self) -> str:

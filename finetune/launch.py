@@ -15,7 +15,8 @@ def told(config: TuneConfig) -> str:
     several = config.nodes * config.devices > 1
     words = flags(config)
     if several and "--deepspeed" not in words:
-        words += ["--deepspeed", pace(config, net_of(config.model).weights).deepspeed]
+        weights = 0 if config.preset else net_of(config.model).weights  # a preset that is named needs no checkpoint
+        words += ["--deepspeed", pace(config, weights).deepspeed]
     run = f"-m finetune {shlex.join(words)}"
     place = HOST if config.nodes > 1 else "127.0.0.1"
     lines = ["# torchrun: one line on each machine; all see the same folders"]
