@@ -21,7 +21,7 @@ from assistant.generalist.processors import Row, frame, joined, tokens, written
 from assistant.template import shown, shown_size
 from finetune.nano import SIZE
 from instruct_data.records import Record, image_path, rendered
-from specialists.core.errors import BadData
+from specialists.core.errors import BadData, BadStudy, UnreadableImage
 from specialists.core.inputs import to_square
 from specialists.core.study import read_study
 
@@ -47,7 +47,10 @@ class Reader(Protocol[Kept]):
     images: Images
 
     def read(self, record: Record) -> Kept:
-        """Return what is kept; raises BadData when images and image parts differ or there is no answer to learn."""
+        """Return what is kept, once its images were read.
+
+        Raises BadData when images and image parts differ or there is no answer to learn, and BadStudy for images.
+        """
         ...
 
     def collate(self, rows: Sequence[Kept], generator: np.random.Generator | None) -> Row:
@@ -64,8 +67,11 @@ class Images:
         self.squares: dict[str, np.ndarray] = {}
 
     def open(self, path: str) -> Image.Image:
-        """Return the whole image, RGB."""
-        return read_study(image_path(path, self.root, self.built)).image()
+        """Return the whole image, RGB; raises BadStudy that names the path."""
+        try:
+            return read_study(image_path(path, self.root, self.built)).image()
+        except BadStudy as fault:
+            raise UnreadableImage(f"{path!r}: {fault}") from fault
 
     def __call__(self, path: str) -> np.ndarray:
         """Return the image as consilium-nano sees it, uint8 (160, 160, 3), kept once read."""

@@ -62,7 +62,10 @@ class Squares:
         return str(self.tokenizer.apply_chat_template(messages, tools=offered(record) or None, tokenize=False))
 
     def read(self, record: Record) -> Sequenced:
-        """Return the tokens; raises BadData when images and image parts differ or no answer is found."""
+        """Return the tokens; raises BadData when images and image parts differ or no answer is found.
+
+        The images are read now and kept: one that cannot be read is found before the first step, not in its midst.
+        """
         raw = self.tokenizer(self.text(record), add_special_tokens=False)["input_ids"]
         places = [i for i, t in enumerate(raw) if t == self.image]
         if len(places) != len(record.images):
@@ -73,6 +76,8 @@ class Squares:
         answer = self._answers(ids)
         if not any(answer):
             raise BadData(f"{record.id}: no answer to learn; the last message must be the assistant's.")
+        for path in record.images:
+            self.images(path)
         return Sequenced(np.array(ids, np.int32), np.array(answer), self._positions(ids), record.images)
 
     def _answers(self, ids: list[int]) -> list[bool]:
