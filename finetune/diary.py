@@ -33,7 +33,8 @@ class Diary(TrainerCallback):
         (self.out / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if rows and state.log_history[-1].keys() & {"loss", "eval_loss"}:
             told = ", ".join(f"{name.replace('_', ' ')} {rows[-1][name]:.3f}" for name in CURVES if name in rows[-1])
-            LOG.info("step %d of %d: %s", rows[-1]["step"], state.max_steps, told)
+            step = rows[-1]["step"]
+            LOG.info("step %d of %d: %s", step, max(step, state.max_steps), told)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw the curves."""

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from finetune.nano import HABITS, SIZE, hasten
+from finetune.nano import SIZE, hasten
 from specialists.core.errors import BadData
 
 PARTS = {
@@ -29,6 +29,8 @@ PARTS = {
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 RUN = ("log.jsonl", "training.json", "card.json", "README.md", "loss.png")
 """Files about the run that made a checkpoint: they say nothing of one that is made from it."""
+HABITS = "consilium.json"
+"""File of what serving keeps to."""
 
 
 def part_of(name: str) -> str:
@@ -38,7 +40,7 @@ def part_of(name: str) -> str:
 
 def is_nano(path: Path) -> bool:
     """Return whether the checkpoint sees squares of consilium-nano's side, so that the fast reader serves it."""
-    file = Path(path) / "consilium.json"
+    file = Path(path) / HABITS
     return file.is_file() and json.loads(file.read_text()).get("square") == SIZE
 
 
@@ -84,6 +86,7 @@ def open_fast(path: Path, **changes: Any) -> tuple[Any, PreTrainedTokenizerBase]
 def save(model: Any, source: Path, out: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write a checkpoint that came from `source`: weights in the type they are stored in there, all else copied.
 
+    What the source names rightly is left out of consilium.json: it was measured with other weights.
     `state` holds the weights where `model` itself does not, as under ZeRO-3.
     """
     given: dict[str, Any] = {} if state is None else {"state_dict": dict(state)}
@@ -94,8 +97,10 @@ def save(model: Any, source: Path, out: Path, state: Mapping[str, torch.Tensor] 
         about_weights = file.suffix in WEIGHTS or file.name.endswith(".index.json")
         if file.is_file() and not about_weights and file.name not in RUN:
             shutil.copyfile(file, out / file.name)
-    if is_nano(source):  # what it named rightly was measured before
-        (out / "consilium.json").write_text(json.dumps(HABITS, indent=1) + "\n")
+    habits = out / HABITS
+    if habits.is_file() and "look" in (told := json.loads(habits.read_text(encoding="utf-8"))):
+        del told["look"]
+        habits.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def hashes(folder: Path) -> list[dict[str, Any]]:

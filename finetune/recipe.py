@@ -23,6 +23,7 @@ import numpy as np
 
 from assistant.generalist.local import LocalGeneralist
 from finetune import looks, loop
+from finetune.beforehand import check_folder
 from finetune.data import Images
 from finetune.loop import LoopConfig
 from finetune.model import hashes, open_fast
@@ -176,8 +177,10 @@ def see(model: Path, library: Library, images: Images, out: Path, config: Vision
         allow: Sequence[str] = ()) -> None:
     """Teach the vision tower on all examined items of a known kind.
 
-    Raises BadData for images of sets that may not be taught, whatever they are called, unless `allow` names the set.
+    Raises BadData for images of sets that may not be taught, whatever they are called, unless `allow` names the set,
+    and where `out` is `model`.
     """
+    check_folder(out, model=model)
     net, tokenizer = open_fast(model)
     items = _teaching(library)
     excluded.refuse((i.sample.path for i in items), allow)

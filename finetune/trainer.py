@@ -10,8 +10,8 @@ import importlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,12 @@ from transformers.integrations import TensorBoardCallback
 from trl import SFTConfig, SFTTrainer
 
 from assistant.generalist.processors import Row, load_processor
-from finetune.config import LOOKS, Pace, TuneConfig
+from finetune.beforehand import last_checkpoint, settings, stage
+from finetune.config import Pace, TuneConfig
 from finetune.data import NOT_LEARNED
 from finetune.diary import Diary
 from finetune.lessons import Lessons
 from finetune.plan import Plan
-from specialists.core.errors import BadData
-
-STAGES = Path(__file__).with_name("deepspeed")
-"""Folder of the configurations that have a name: NAME.json."""
-FREE = (*LOOKS, "save_steps", "save_minutes", "workers")
-"""Settings that may differ when a run goes on."""
 
 
 def arguments(config: TuneConfig, pace: Pace, conversations: int) -> SFTConfig:
@@ -59,19 +54,6 @@ def arguments(config: TuneConfig, pace: Pace, conversations: int) -> SFTConfig:
     if cpu and given.deepspeed:  # on GPUs accelerate does so; ZeRO-3 opens no model before
         importlib.import_module("deepspeed").init_distributed("gloo", auto_mpi_discovery=False)
     return given
-
-
-def stage(config: TuneConfig, pace: Pace) -> str | None:
-    """Return the file of the DeepSpeed configuration; None for none."""
-    if pace.deepspeed == "none":
-        return None
-    file = STAGES / f"{pace.deepspeed}.json" if "." not in pace.deepspeed else Path(pace.deepspeed)
-    if not file.is_file():
-        named = ", ".join(sorted(path.stem for path in STAGES.glob("*.json")))
-        raise BadData(f"--deepspeed {pace.deepspeed}: wanted none, {named}, or a JSON file.")
-    if config.verb == "qlora" and json.loads(file.read_text())["zero_optimization"]["stage"] == 3:
-        raise BadData("--deepspeed: weights in 4 bits are not spread over devices; take zero2.")
-    return str(file)
 
 
 @dataclass
@@ -166,11 +148,15 @@ def device() -> int | str:
 def fit(teacher: SFTTrainer, config: TuneConfig) -> dict[str, Any]:
     """Train, from the last whole checkpoint where there is one; return the figures of the run."""
     started = time.perf_counter()
-    before = last_checkpoint(config)
-    teacher.args.eval_on_start = config.validate is not None and before is None
+    before = begun(config)
+    over = before is not None and _over(before)
+    if over:  # else the trainer goes one step beyond a last step that stands amid a pass
+        teacher.args.max_steps, teacher.args.num_train_epochs = -1, 0
+    teacher.args.eval_on_start = config.validate is not None and (before is None or over)
     done = teacher.train(resume_from_checkpoint=None if before is None else str(before))
+    loss = done.training_loss if before is None else mean_loss(teacher.state.log_history)
     figures = {"steps": done.global_step, "seconds": round(time.perf_counter() - started),
-               "loss": round(done.training_loss, 4), "processes": teacher.args.world_size}
+               "loss": round(loss, 4), "processes": teacher.args.world_size}
     if before is not None:
         figures["went_on_from_step"] = int(before.name.split("-")[1])
     losses = [row["eval_loss"] for row in teacher.state.log_history if "eval_loss" in row]
@@ -179,23 +165,31 @@ def fit(teacher: SFTTrainer, config: TuneConfig) -> dict[str, Any]:
     return figures
 
 
-def last_checkpoint(config: TuneConfig) -> Path | None:
-    """Return the last whole checkpoint of this very run; raises BadData where the folder holds another run."""
-    folder = config.out / "checkpoints"
-    settings = json.loads(json.dumps({k: v for k, v in asdict(replace(config)).items() if k not in FREE}, default=str))
-    noted = folder / "settings.json"
-    if (config.out / "card.json").is_file():
-        raise BadData(f"{config.out.name!r} holds a finished run; name another folder with --out.")
-    if noted.is_file() and (old := json.loads(noted.read_text())) != settings:
-        differing = ", ".join(sorted(k for k in {*old, *settings} if old.get(k) != settings.get(k)))
-        raise BadData(f"{config.out.name!r} holds a run with other settings ({differing}); go on with the same, name "
-                      "another folder with --out, or delete it.")
+def begun(config: TuneConfig) -> Path | None:
+    """Return the last whole checkpoint of this very run, and note the settings beside it."""
+    found = last_checkpoint(config)
     PartialState().wait_for_everyone()
     if PartialState().is_main_process:
+        folder = config.out / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
-        noted.write_text(json.dumps(settings, indent=1) + "\n")
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+        (folder / "settings.json").write_text(json.dumps(settings(config), indent=1) + "\n")
+    return found
+
+
+def _over(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint is of the last step."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return state["global_step"] >= state["max_steps"]
+
+
+def mean_loss(history: Sequence[Mapping[str, float]]) -> float:
+    """Return the mean loss over the steps of a log, a row of which is the mean since the row before.
+
+    The trainer's own figure counts, of a run that went on, the steps since then alone.
+    """
+    rows = [(row["step"], row["loss"]) for row in history if "loss" in row]
+    steps = np.diff([0, *(step for step, _ in rows)])
+    return float(np.average([loss for _, loss in rows], weights=steps)) if rows else 0.0
 
 
 def weights(teacher: SFTTrainer) -> Any:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -31,12 +32,13 @@ NEAR = 0.02
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint, four images and eight conversations, two of them without an image."""
+    """A checkpoint, images, and eight conversations, two of them without one; the same about others to measure."""
     root = tmp_path_factory.mktemp("processes")
     (root / "data").mkdir()
     records = []
     for number, color in enumerate(COLORS):
         Image.new("RGB", (60, 40), color).save(root / "data" / f"{color}.png")
+        Image.new("RGB", (60, 41), color).save(root / "data" / f"other_{color}.png")
         parts = [{"type": "image"}, {"type": "text", "text": "What is shown?"}]
         answer = {"role": "assistant", "content": f"This is {color}."}
         records += [Record(f"{color}-{n}", "x", (f"{color}.png",), ({"role": "user", "content": parts}, answer))
@@ -44,6 +46,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ({"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Send an image."})
     records += [Record(f"hello-{n}", "x", (), words) for n in range(2)]
     write(records, root / "records" / "records.jsonl")
+    write([replace(record, images=tuple(f"other_{name}" for name in record.images)) for record in records],
+          root / "held" / "records.jsonl")
     checkpoint("qwen3_vl", root / "model")
     return root
 
@@ -52,14 +56,14 @@ def start(world: Path, out: Path, verb: str, processes: int, *more: str) -> subp
     """Start the command; all processes of a run end with the first."""
     several = ["torch.distributed.run", "--standalone", "--nproc-per-node", processes, "-m"]
     words = [sys.executable, "-m", *(several if processes > 1 else []), "finetune", verb, "--model", world / "model",
-             "--data", world / "records", "--images", world / "data", "--validate", world / "records", "--out", out,
+             "--data", world / "records", "--images", world / "data", "--validate", world / "held", "--out", out,
              "--batch", 4 // processes, "--passes", 3, "--learning-rate", 0.01, *more]
     return subprocess.Popen([str(word) for word in words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                             text=True, env={**os.environ, "DS_ACCELERATOR": "cpu"})
 
 
 def tuned(world: Path, out: Path, verb: str, processes: int, *more: str) -> float:
-    """Run the command and return the loss on its own data afterwards."""
+    """Run the command and return the loss on other images of the same colors afterwards."""
     run = start(world, out, verb, processes, *more)
     _, said = run.communicate(timeout=400)
     assert run.returncode == 0, said[-3000:]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from assistant.generalist.open import open_generalist
-from finetune import budget, dry_run, full, launch, lora, trainer
+from finetune import beforehand, budget, dry_run, full, launch, lora, trainer
 from finetune.__main__ import main
 from finetune.config import PRESETS, FullTuning, LoraTuning, Pace, QloraTuning, TuneConfig, command, flags, pace
 from finetune.diary import Diary
@@ -39,15 +39,17 @@ def lesson(number: int, **changes: Any) -> Record:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint, four images and eight conversations, two of them for validation."""
+    """A checkpoint, eight images, eight conversations about four of them, and two about others for validation."""
     root = tmp_path_factory.mktemp("recipes")
     (root / "data").mkdir()
     for color in COLORS:
         Image.new("RGB", (60, 40), color).save(root / "data" / f"{color}.png")
+        Image.new("RGB", (60, 41), color).save(root / "data" / f"other_{color}.png")
     hello = Record("hello", "refusal", (), ({"role": "user", "content": "Hello"},
                                             {"role": "assistant", "content": "Send an image."}))
     write([*map(lesson, range(7)), hello], root / "records" / "records.jsonl")
-    write([lesson(number, split="val", license="CC0", tier="B") for number in (1, 2)], root / "held" / "records.jsonl")
+    write([lesson(number, split="val", license="CC0", tier="B", images=(f"other_{COLORS[number]}.png",))
+           for number in (1, 2)], root / "held" / "records.jsonl")
     checkpoint("qwen3_vl", root / "model")
     return root
 
@@ -108,7 +110,7 @@ def test_a_checkpoint_that_was_not_finished_is_passed_over(world: Path, tmp_path
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
         if whole:
             (tmp_path / "checkpoints" / name / "trainer_state.json").write_text("{}")
-    assert trainer.last_checkpoint(config) == tmp_path / "checkpoints" / "checkpoint-10"
+    assert beforehand.last_checkpoint(config) == tmp_path / "checkpoints" / "checkpoint-10"
 
 
 def test_a_run_tells_of_itself(world: Path, taught: Path) -> None:
@@ -217,11 +219,11 @@ def test_the_pace_is_the_presets_unless_named(world: Path, tmp_path: Path) -> No
     assert pace(replace(config, preset="32b", rank=3), 1) == replace(PRESETS["32b"]["lora"], rank=3)
     qlora = asked(QloraTuning, world, tmp_path, preset="32b")
     assert pace(qlora, 1).deepspeed == "zero2"
-    assert trainer.stage(qlora, pace(qlora, 1)) == str(trainer.STAGES / "zero2.json")
+    assert beforehand.stage(qlora, pace(qlora, 1)) == str(beforehand.STAGES / "zero2.json")
     with pytest.raises(BadData, match="not spread"):
-        trainer.stage(qlora, replace(pace(qlora, 1), deepspeed="zero3_offload"))
+        beforehand.stage(qlora, replace(pace(qlora, 1), deepspeed="zero3_offload"))
     with pytest.raises(BadData, match="zero2_offload"):
-        trainer.stage(config, replace(PRESETS["8b"]["lora"], deepspeed="zero9"))
+        beforehand.stage(config, replace(PRESETS["8b"]["lora"], deepspeed="zero9"))
     with pytest.raises(ValueError, match="--batch 0"):
         replace(config, batch=0)
     with pytest.raises(BadData, match="No checkpoint"):
