@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune import trainer
+from finetune import looks, trainer
 from finetune.card import write_card
 from finetune.config import FullTuning
 from finetune.model import open_checkpoint, open_fast, part_of, save
@@ -21,5 +21,6 @@ def run(config: FullTuning) -> None:
     weights = trainer.weights(teacher) if arguments.deepspeed else None
     if teacher.is_world_process_zero():
         save(teacher.model, config.model, config.out, weights)
+        looks.tell_kinds(config, plan.lessons.kinds)
         write_card(plan, figures)
     trainer.finish(teacher, config.out)

@@ -16,13 +16,14 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from assistant import template
+from assistant.generalist.habits import read_habits
 from assistant.generalist.local import LocalGeneralist
-from finetune.config import LoraTuning
+from finetune.config import FullTuning, LoraTuning
+from finetune.model import HABITS, folder_of
 from instruct_data.records import Record, image_path, read
 from specialists.core.study import read_study
 
 KIND = "looking"
-HABITS = "consilium.json"
 
 
 def tell_of(config: LoraTuning) -> None:
@@ -34,6 +35,12 @@ def tell_of(config: LoraTuning) -> None:
         generalist = LocalGeneralist(config.model, adapter=config.out)
         look = measured(generalist, read(config.validate), config.images, config.built or config.validate)
     tell(config.out, (record.modality for record in read(config.data)), look)
+
+
+def tell_kinds(config: FullTuning, taught: Iterable[str]) -> None:
+    """Tell the kinds of a tuned checkpoint, where its base tells such things: those of the base and those taught."""
+    if (config.out / HABITS).is_file():
+        tell(config.out, read_habits(folder_of(config.model)).kinds | set(taught), {})
 
 
 def measured(generalist: LocalGeneralist, records: Iterable[Record], data: Path, built: Path) -> dict[str, float]:
