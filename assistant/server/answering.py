@@ -185,7 +185,7 @@ def _one(generalist: Any, direct: Direct, messages: list[dict[str, Any]], index:
 def _reply(whole: AIMessage, direct: Direct, index: int) -> Reply:
     calls = tuple({"id": call["id"] or f"call_{place}", "type": "function",
                    "function": {"name": call["name"], "arguments": json.dumps(call["args"])}}
-                  for place, call in enumerate(whole.tool_calls))
+                  for place, call in enumerate(whole.tool_calls[:1] if direct.one_call else whole.tool_calls))
     unread = "" if calls else "\n".join(str(call.get("args") or "") for call in whole.invalid_tool_calls)
     about = whole.response_metadata
     finish: Literal["stop", "length", "tool_calls"] = "stop"

@@ -71,6 +71,8 @@ class Direct:
     response_format: Mapping[str, Any] | None = None
     top_logprobs: int | None = None
     """How many alternatives of each token are wanted; None wants no log-probabilities."""
+    one_call: bool = False
+    """Of the calls of a reply only the first is wanted."""
 
 
 @dataclass(frozen=True)

@@ -8,30 +8,28 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from assistant.collaboration.texts import MiniLM
 from assistant.server.asked import NOTICE, Place, Unsupported
 from assistant.server.service import Service, owner
 from assistant.server.streaming import unless_gone
-from assistant.server.wire import FilePart, ImagePart, TextPart
+from assistant.server.wire import Body, FilePart, ImagePart, TextPart
 from specialists.core import registry
 from specialists.core.errors import BadData
 from specialists.core.study import read_study
 
-Input = str | TextPart | ImagePart | FilePart
+Input = str | Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
 MOST = 256
 """Inputs of one request."""
 
 
-class EmbeddingRequest(BaseModel):
+class EmbeddingRequest(Body):
     """A request; a text that is a data URL of an image is that image."""
-
-    model_config = ConfigDict(extra="allow")
 
     model: str
     input: Input | list[Input] = Field(union_mode="left_to_right")

@@ -19,6 +19,13 @@ CLIENT_LEFT = 499
 """The status of a request whose client is gone: nobody reads it, but logs and figures do."""
 
 
+class Ending(HTTPException):
+    """The server is told to stop and its time is over: the client may ask again, here or elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "The server is ending; ask again.", {"Retry-After": "5"})
+
+
 class UnknownModel(NotFound):
     """The request names a model that is not served."""
 
@@ -36,25 +43,47 @@ def error(message: str, type: str = "invalid_request_error", param: str | None =
     return {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
-def invalid(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the error for a body that is not JSON or not a request: the first fault and its place."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        detail = first.get("ctx", {}).get("error", "not JSON")
+def invalid(errors: Sequence[Mapping[str, Any]], body: Any = None) -> dict[str, Any]:
+    """Return the error for a body that is not JSON or not a request: the first fault and its place.
+
+    Where a value may be of several types, each type has its own fault; told is that of the type that fits furthest.
+    """
+    if errors[0]["type"] == "json_invalid":
+        detail = errors[0].get("ctx", {}).get("error", "not JSON")
         return error(f"The body is not JSON: {detail}.", code="invalid_json")
-    place = ".".join(str(x) for x in first["loc"] if x not in ("body", "path", "query"))
-    if not place:
+    places = [_place(one, body) for one in errors]
+    if not places[0]:
         return error("The body is not a JSON object of content type application/json.", code="invalid_json")
-    return error(f"{place}: {first['msg']}.", param=place)
+    same = [number for number, place in enumerate(places) if place[:len(places[0])] == places[0]]
+    told = max(same, key=lambda number: len(places[number]))
+    place = ".".join(places[told])
+    return error(f"{place}: {errors[told]['msg'].removeprefix('Value error, ')}.", param=place)
+
+
+def _place(fault: Mapping[str, Any], body: Any) -> tuple[str, ...]:
+    """Return where in the body a fault is: pydantic names types on the way, which are no steps into the body."""
+    kind, *steps = fault["loc"]
+    if kind != "body":
+        return tuple(map(str, steps))
+    at, place = body, list[str]()
+    for number, step in enumerate(steps, 1):
+        if (isinstance(at, Mapping) and step in at) or (isinstance(at, list) and step in range(len(at))):
+            at = at[step]
+            place.append(str(step))
+        elif number == len(steps) and fault["type"] == "missing":
+            place.append(str(step))
+    return tuple(place)
 
 
 def fault(raised: Exception) -> tuple[int, dict[str, Any], Mapping[str, str]]:
     """Return status, body and headers: the client's fault is 4xx, the generalist's 502, ours 500, no time left 504."""
     match raised:
         case RequestValidationError():
-            return 400, invalid(raised.errors()), {}
+            return 400, invalid(raised.errors(), raised.body), {}
         case Busy():
             return 429, error(raised.detail, "rate_limit_error", code="rate_limit_exceeded"), raised.headers or {}
+        case Ending():
+            return 503, error(raised.detail, "server_error", code="server_ending"), raised.headers or {}
         case StarletteHTTPException(status_code=status):
             return status, error(raised.detail, code=CODES.get(status)), raised.headers or {}
         case TimeoutError():

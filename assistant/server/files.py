@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
+from assistant.server.asked import Unsupported
 from assistant.server.service import Service, owner
-from assistant.server.store import object_of
+from assistant.server.store import Uploaded, object_of
+
+MOST = 10_000
+"""Files of one list."""
 
 
 def routes(service: Service) -> APIRouter:
@@ -21,9 +26,13 @@ def routes(service: Service) -> APIRouter:
         return object_of(kept)
 
     @router.get("")
-    def listed(request: Request) -> dict[str, Any]:
-        found = [object_of(kept) for kept in service.store.files(owner(request))]
-        return {"object": "list", "data": found, "has_more": False,
+    def listed(request: Request, limit: Annotated[int, Query(ge=1, le=MOST)] = MOST, purpose: str | None = None,
+               after: str | None = None, order: Literal["asc", "desc"] = "desc") -> dict[str, Any]:
+        kept = service.store.files(owner(request))
+        left = _after(kept if order == "desc" else kept[::-1], after)
+        left = [one for one in left if purpose in (None, one.purpose)]
+        found = [object_of(one) for one in left[:limit]]
+        return {"object": "list", "data": found, "has_more": len(left) > limit,
                 "first_id": found[0]["id"] if found else None, "last_id": found[-1]["id"] if found else None}
 
     @router.get("/{identifier}")
@@ -40,3 +49,13 @@ def routes(service: Service) -> APIRouter:
         return {"id": identifier, "object": "file", "deleted": True}
 
     return router
+
+
+def _after(kept: Sequence[Uploaded], identifier: str | None) -> list[Uploaded]:
+    """Return the files that come after one of them; raises Unsupported where it is not there."""
+    if identifier is None:
+        return list(kept)
+    for place, one in enumerate(kept, 1):
+        if one.id == identifier:
+            return list(kept[place:])
+    raise Unsupported("after", f"No file {identifier[:80]!r} to list those after; wanted the last_id of a list.")

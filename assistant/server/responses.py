@@ -33,7 +33,7 @@ def routes(service: Service) -> APIRouter:
         earlier = await asyncio.to_thread(_earlier, service, who, body.previous_response_id)
         chat = body.chat([*earlier, *fresh])
         asked = wire.asked(chat)
-        envelope = Envelope(body, int(time.time()), wire.ignored(chat, asked))
+        envelope = Envelope(body, int(time.time()), (*body.ignored(), *wire.ignored(chat, asked)))
         pieces = service.pieces(body.model, asked, who)
 
         async def kept(reply: Reply) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assistant.server import wire
 from assistant.server.asked import Delta, Piece, Reply, Unsupported
+from assistant.server.faults import invalid
 
 DELTA = "response.output_text.delta"
+LOGPROBS = "message.output_text.logprobs"
+"""What `include` says for log-probabilities of tokens; of the rest that it may say nothing is to be had."""
 
 
 class Item(BaseModel):
@@ -74,10 +77,8 @@ class Text(BaseModel):
     format: Format = Format()
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(wire.Body):
     """A request of the Responses API."""
-
-    model_config = ConfigDict(extra="allow")
 
     model: str
     input: str | Annotated[list[Item], Field(min_length=1)]
@@ -88,6 +89,8 @@ class ResponsesRequest(BaseModel):
     tools: list[FunctionTool] | None = Field(None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    include: list[str] | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
     text: Text = Text()
     max_output_tokens: int | None = Field(None, ge=1, le=2**20)
     temperature: float | None = Field(None, ge=0, le=2)
@@ -103,23 +106,32 @@ class ResponsesRequest(BaseModel):
         return _messages(self.input)
 
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> wire.ChatRequest:
-        """Return the same request, about all these messages, as a chat."""
+        """Return the same request, about all these messages, as a chat; what only a chat has is left out."""
+        logprobs = LOGPROBS in (self.include or ())
+        if self.top_logprobs and not logprobs:
+            raise Unsupported("top_logprobs", f"top_logprobs needs include: [{LOGPROBS!r}].")
         led = [{"role": "system", "content": self.instructions}] if self.instructions else []
         chosen = self.tool_choice
         asked = {
             "model": self.model, "messages": [*led, *messages], "temperature": self.temperature, "top_p": self.top_p,
             "max_completion_tokens": self.max_output_tokens, "consilium": self.consilium, "user": self.user,
-            "stream": bool(self.stream),
+            "stream": bool(self.stream), "parallel_tool_calls": self.parallel_tool_calls,
+            "logprobs": logprobs, "top_logprobs": self.top_logprobs,
             "tool_choice": {"type": "function", "function": {"name": chosen.name}} if isinstance(chosen, NamedTool)
             else chosen,
             "tools": [{"type": "function", "function": tool.model_dump(exclude_none=True, exclude={"type"})}
                       for tool in self.tools or ()] or None,
-            "response_format": _format(self.text.format), **(self.model_extra or {})}
+            "response_format": _format(self.text.format)}
         try:
             return wire.ChatRequest.model_validate(asked)
         except ValidationError as fault:
-            first = fault.errors()[0]
-            raise Unsupported("input", f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            errors = [{**one, "loc": ("body", *one["loc"])} for one in fault.errors()]
+            raise Unsupported("input", invalid(errors, asked)["error"]["message"]) from None
+
+    def ignored(self) -> tuple[str, ...]:
+        """Name what the request holds and nobody looks at."""
+        return (*sorted(self.model_extra or ()), *(f"text.{name}" for name in sorted(self.text.model_extra or ())),
+                *(f"include: {name}" for name in self.include or () if name != LOGPROBS))
 
 
 def _format(form: Format) -> dict[str, Any] | None:
@@ -132,11 +144,13 @@ def _format(form: Format) -> dict[str, Any] | None:
 def _messages(items: Sequence[Item]) -> list[dict[str, Any]]:
     """Return items as messages; calls that follow one another are of one message."""
     messages: list[dict[str, Any]] = []
-    for item in items:
+    for number, item in enumerate(items):
+        where = f"input.{number}"
         if item.type == "message":
             if item.role is None:
-                raise Unsupported("input", "A message of the input has no role.")
-            messages.append({"role": item.role, "content": _content(item.content)})
+                raise Unsupported(where, f"{where}: a message has no role; wanted 'user', 'assistant', 'system' or "
+                                         "'developer'.")
+            messages.append({"role": item.role, "content": _content(item.content, f"{where}.content")})
         elif item.type == "function_call":
             call = {"id": item.call_id or "", "type": "function",
                     "function": {"name": item.name or "", "arguments": item.arguments or "{}"}}
@@ -144,27 +158,41 @@ def _messages(items: Sequence[Item]) -> list[dict[str, Any]]:
                 messages.append({"role": "assistant", "content": None})
             messages[-1].setdefault("tool_calls", []).append(call)
         elif item.type == "function_call_output":
-            messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _content(item.output)})
+            messages.append({"role": "tool", "tool_call_id": item.call_id,
+                             "content": _content(item.output, f"{where}.output")})
     return messages
 
 
-def _content(content: str | Sequence[Mapping[str, Any]] | None) -> Any:
-    return [_part(part) for part in content] if isinstance(content, list) else content
+def _content(content: str | Sequence[Mapping[str, Any]] | None, where: str) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [_part(part, f"{where}.{number}") for number, part in enumerate(content)]
 
 
-def _part(part: Mapping[str, Any]) -> dict[str, Any]:
-    kind, file_id = part.get("type"), part.get("file_id")
+def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
+    kind = part.get("type")
     if kind in ("input_text", "output_text", "text"):
-        return {"type": "text", "text": part.get("text")}
+        return {"type": "text", "text": _text_of(part, "text", where)}
     if kind == "refusal":
-        return {"type": "refusal", "refusal": part.get("refusal")}
-    if kind == "input_image" and not file_id:
-        return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
+        return {"type": "refusal", "refusal": _text_of(part, "refusal", where)}
+    if kind == "input_image" and not part.get("file_id"):
+        return {"type": "image_url", "image_url": {"url": _text_of(part, "image_url", where)}}
     if kind == "input_file" and part.get("file_url"):
-        return {"type": "image_url", "image_url": {"url": part["file_url"]}}
+        return {"type": "image_url", "image_url": {"url": _text_of(part, "file_url", where)}}
     if kind in ("input_image", "input_file"):
-        return {"type": "file", "file": {"file_id": file_id, "file_data": part.get("file_data")}}
-    raise Unsupported("input", f"A part of type {str(kind)[:40]!r}; known: input_text, input_image, input_file.")
+        named = "file_id" if part.get("file_id") is not None else "file_data"
+        others = {name: part.get(name) for name in ("file_id", "file_data")}
+        return {"type": "file", "file": {**others, named: _text_of(part, named, where)}}
+    raise Unsupported(where, f"{where}: a part of type {str(kind)[:40]!r}; known: input_text, input_image, input_file.")
+
+
+def _text_of(part: Mapping[str, Any], name: str, where: str) -> str:
+    """Return what a part holds under a name; raises Unsupported for what is no text."""
+    value = part.get(name)
+    if not isinstance(value, str):
+        got = "nothing" if value is None else f"a value of type {type(value).__name__}"
+        raise Unsupported(f"{where}.{name}", f"{where}.{name}: got {got}; wanted a text.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -190,20 +218,22 @@ class Envelope:
             "error": error and {"code": "server_error", "message": error["message"]},
             "incomplete_details": most if status == "incomplete" else None, "instructions": asked.instructions,
             "previous_response_id": asked.previous_response_id, "store": asked.store is not False,
-            "parallel_tool_calls": True, "tools": [tool.model_dump(exclude_none=True) for tool in asked.tools or ()],
+            "parallel_tool_calls": asked.parallel_tool_calls is not False,
+            "tools": [tool.model_dump(exclude_none=True) for tool in asked.tools or ()],
             "tool_choice": chosen.model_dump() if isinstance(chosen, NamedTool) else chosen or "auto",
-            "temperature": asked.temperature, "top_p": asked.top_p, "max_output_tokens": asked.max_output_tokens,
+            "temperature": asked.temperature, "top_p": asked.top_p, "top_logprobs": asked.top_logprobs,
+            "max_output_tokens": asked.max_output_tokens,
             "metadata": asked.metadata or {}, "text": {"format": asked.text.format.json_()},
             **more}
 
     def items(self, reply: Reply) -> list[dict[str, Any]]:
         """Return the items of the output: the message, then the calls."""
-        said = [self.message(reply.text)] if reply.text or not reply.calls else []
+        said = [self.message(reply)] if reply.text or not reply.calls else []
         return [*said, *(_call(call) for call in reply.calls)]
 
-    def message(self, text: str, status: str = "completed") -> dict[str, Any]:
-        """Return the message's item."""
-        content = [_text(text)] if status == "completed" else []
+    def message(self, reply: Reply | None) -> dict[str, Any]:
+        """Return the message's item; None: it has begun."""
+        status, content = ("in_progress", []) if reply is None else ("completed", [_text(reply)])
         return {"id": self.message_id, "type": "message", "status": status, "role": "assistant", "content": content}
 
     def pieces(self, piece: Piece, began: bool) -> Iterator[dict[str, Any]]:
@@ -223,9 +253,10 @@ class Envelope:
         """`place` is that of the next item, after the message if one began."""
         if place:
             where = {"item_id": self.message_id, "output_index": 0, "content_index": 0}
-            yield {"type": "response.output_text.done", **where, "text": reply.text, "logprobs": []}
-            yield {"type": "response.content_part.done", **where, "part": _text(reply.text)}
-            yield {"type": "response.output_item.done", "output_index": 0, "item": self.message(reply.text)}
+            yield {"type": "response.output_text.done", **where, "text": reply.text,
+                   "logprobs": list(reply.logprobs or ())}
+            yield {"type": "response.content_part.done", **where, "part": _text(reply)}
+            yield {"type": "response.output_item.done", "output_index": 0, "item": self.message(reply)}
         for index, call in enumerate(map(_call, reply.calls), place):
             where = {"item_id": call["id"], "output_index": index}
             yield {"type": "response.output_item.added", "output_index": index,
@@ -237,8 +268,8 @@ class Envelope:
 
     def _opened(self) -> Iterator[dict[str, Any]]:
         where = {"item_id": self.message_id, "output_index": 0, "content_index": 0}
-        yield {"type": "response.output_item.added", "output_index": 0, "item": self.message("", "in_progress")}
-        yield {"type": "response.content_part.added", **where, "part": _text("")}
+        yield {"type": "response.output_item.added", "output_index": 0, "item": self.message(None)}
+        yield {"type": "response.content_part.added", **where, "part": _text(Reply(""))}
 
 
 def status(reply: Reply) -> str:
@@ -246,8 +277,8 @@ def status(reply: Reply) -> str:
     return "incomplete" if reply.finish == "length" else "completed"
 
 
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _text(reply: Reply) -> dict[str, Any]:
+    return {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": list(reply.logprobs or ())}
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,9 @@ class Service:
             scheme = url.partition(":")[0].lower()[:12]
             if scheme == "https" and self.fetcher.hosts:
                 return self.fetcher.fetch(url)
+            if scheme == "http" and self.fetcher.hosts:
+                raise Unsupported("messages", "The image's URL begins with 'http'; wanted https, which alone is "
+                                              "fetched, or a base64 data URL.")
             return decoded(url, scheme)
         return read
 

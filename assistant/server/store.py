@@ -92,7 +92,7 @@ class Store:
         self.expire()
         with self._connection() as connection:
             rows = connection.execute("SELECT id, name, purpose, bytes, created FROM files WHERE owner = ? "
-                                      "ORDER BY created DESC", (owner,)).fetchall()
+                                      "ORDER BY created DESC, rowid DESC", (owner,)).fetchall()
         return [Uploaded(*row) for row in rows]
 
     def file(self, owner: str, identifier: str) -> Uploaded:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assistant.server.asked import NOTICE, Asked, Direct, Place, Reply, Unsupported
 from assistant.steps import Answer, Collaboration, Style
@@ -24,9 +24,40 @@ MOST_REPLIES = 8
 """Replies of one request (`n`)."""
 OVERLAY = re.compile(r"\n{0,2}!\[[^\[\]\n]{0,200}\]\(data:image/[^()\s]*\)")
 """The pictures that answers carry; taken out of earlier turns, which clients send back whole."""
+LONE = re.compile("[\ud800-\udfff]")
+"""Halves of a letter, as a client leaves them that cuts a text inside an emoji; UTF-8 cannot write them."""
+QUESTION = "What does this image show?"
+"""What is asked about images that come without a word."""
 
 Count = Callable[[str], int]
 """Counts the tokens of a text with the generalist's own tokenizer."""
+
+
+class Body(BaseModel):
+    """The body of a request; what its type does not name is kept, so that it can be named as ignored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, given: Any) -> Any:
+        """Put U+FFFD for every half of a letter, in place: parsers, databases and replies take whole ones alone."""
+        waiting = [given]
+        while waiting:      # no recursion: a body may be nested deeply
+            at = waiting.pop()
+            if isinstance(at, dict):
+                parts = [(_whole(name), _whole(value)) for name, value in at.items()]
+                at.clear()
+                at.update(parts)
+                waiting += at.values()
+            elif isinstance(at, list):
+                at[:] = map(_whole, at)
+                waiting += at
+        return given
+
+
+def _whole(value: Any) -> Any:
+    return LONE.sub("\ufffd", value) if isinstance(value, str) and not value.isascii() else value
 
 
 class ImageURL(BaseModel):
@@ -34,6 +65,13 @@ class ImageURL(BaseModel):
 
     url: str
     detail: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _object(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError('got a text; wanted an object with url, {"url": "data:image/png;base64,..."}')
+        return given
 
 
 class File(BaseModel):
@@ -80,6 +118,18 @@ class Called(BaseModel):
 
     name: str
     arguments: str = "{}"
+
+    def told(self) -> dict[str, str]:
+        """Return name and arguments; raises Unsupported for arguments that are no JSON object."""
+        text = self.arguments.strip() or "{}"       # so some servers write a call without arguments
+        try:
+            read = json.loads(text)
+        except (ValueError, RecursionError):
+            read = None
+        if not isinstance(read, dict):
+            raise Unsupported("messages", f"The arguments of the call of {self.name[:64]!r} are {text[:40]!r}; wanted "
+                                          "a JSON object as a text, such as '{}'.")
+        return {"name": self.name, "arguments": text}
 
 
 class Call(BaseModel):
@@ -198,10 +248,8 @@ class ResponseFormat(BaseModel):
     json_schema: JsonSchema | None = None
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(Body):
     """A request; what is neither here nor obeyed is named in the response."""
-
-    model_config = ConfigDict(extra="allow")
 
     model: str
     messages: list[Message] = Field(min_length=1)
@@ -213,6 +261,7 @@ class ChatRequest(BaseModel):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: list[Tool] | None = Field(None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     response_format: ResponseFormat | None = None
     stop: str | list[str] | None = None
@@ -274,11 +323,12 @@ def _consultation(request: ChatRequest) -> Asked:
     if shown is None:
         raise Unsupported("messages", "There is no image in the conversation: send one as an image_url part "
                                       "with a base64 data URL (data:image/png;base64,...), or a file part.")
-    more = request.consilium
+    more, said = request.consilium, last.text()
+    text = said if said.strip() or not last.places() else QUESTION
     history = tuple({"role": m.role, "content": _with_image(m.text()) if m is shown else m.text()} for m in earlier
                     if m.role not in INSTRUCTIONS and m.text())
     return Asked(
-        last.text(), shown.places(), history, None if more.options is None else tuple(more.options),
+        text, shown.places(), history, None if more.options is None else tuple(more.options),
         _collaboration(request), more.style, tuple(more.without), more.patient,
         kind=more.kind, overlays=more.overlays, logprobs=bool(request.logprobs), stop=request.stops(),
         most=request.most())
@@ -309,7 +359,7 @@ def _direct(request: ChatRequest) -> Direct:
         tuple(tool.schema_() for tool in request.tools or ()), chosen, request.n or 1, request.stream, request.stops(),
         {name: value for name, value in settings.items() if value is not None},
         None if form is None or form.type == "text" else form.model_dump(by_alias=True, exclude_none=True),
-        (request.top_logprobs or 0) if request.logprobs else None)
+        (request.top_logprobs or 0) if request.logprobs else None, request.parallel_tool_calls is False)
 
 
 def _turn(message: Message) -> dict[str, Any]:
@@ -318,7 +368,7 @@ def _turn(message: Message) -> dict[str, Any]:
     content: Any = [*parts, {"type": "text", "text": message.text()}] if parts else message.text()
     turn: dict[str, Any] = {"role": "system" if message.role == "developer" else message.role, "content": content}
     if message.tool_calls:
-        turn["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        turn["tool_calls"] = [{**call.model_dump(), "function": call.function.told()} for call in message.tool_calls]
     if message.role == "tool":
         if not message.tool_call_id:
             raise Unsupported("messages", "A message of role 'tool' needs the tool_call_id that it answers.")

@@ -251,9 +251,41 @@ def test_what_cannot_be_is_refused_by_name(client: openai.OpenAI, more: dict[str
 
 def test_a_question_must_be_a_users_and_not_empty(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="empty"):
-        create(client, turn("", data_url()))
+        create(client, turn("Which?", data_url()), turn(""))
     with pytest.raises(openai.BadRequestError, match="role 'assistant'"):
         create(client, turn("Which?", data_url()), {"role": "assistant", "content": "Glioma."})
+
+
+def test_an_image_without_a_word_is_asked_about(client: openai.OpenAI, fake: Fake) -> None:
+    create(client, {"role": "user", "content": turn("", data_url())["content"][:1]})
+    assert fake.asked[-1]["question"] == "What does this image show?"
+    create(client, turn(" ", data_url()))
+    assert fake.asked[-1]["question"] == "What does this image show?"
+
+
+@pytest.mark.parametrize(("part", "param", "says"), [
+    ({"type": "image_url", "image_url": "data:image/png;base64,"}, ".image_url", "wanted an object with url"),
+    ({"type": "image_url", "image_url": {"detail": "low"}}, ".image_url.url", "required"),
+    ({"type": "text"}, ".text", "required"), ({"type": "file", "file": 5}, ".file", "dictionary"),
+    ({"type": "audio"}, "", "'image_url'"), (5, "", "dictionary")])
+def test_the_fault_of_a_part_is_told_where_it_is(client: openai.OpenAI, part: Any, param: str, says: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=says) as caught:
+        create(client, turn("Which?", data_url()), {"role": "user", "content": [part]})
+    assert caught.value.param == f"messages.1.content.0{param}"
+
+
+def test_half_an_emoji_anywhere_is_read_as_an_unknown_letter(url: str, fake: Fake) -> None:
+    body = {"model": "consilium", "messages": [turn("Which \ud83d?", data_url())], "user": "\ude00", "\ud83d": {"a": [
+        "\ud83d"]}, "consilium": {"options": ["glioma", "no \ud83d"], "patient": "\ud83d\ude00"}}
+    reply = httpx.post(f"{url}/v1/chat/completions", content=json.dumps(body),
+                       headers={"Content-Type": "application/json"})
+    assert (reply.status_code, reply.json()["consilium"]["ignored"]) == (200, ["\ufffd"])
+    asked = fake.asked[-1]
+    assert (asked["question"], asked["options"], asked["patient"]) == (
+        "Which \ufffd?", ("glioma", "no \ufffd"), "\U0001f600")
+    unknown = httpx.post(f"{url}/v1/chat/completions", content=json.dumps({**body, "model": "\ud83d"}),
+                         headers={"Content-Type": "application/json"})
+    assert unknown.status_code == 404
 
 
 @pytest.mark.parametrize(("content", "headers", "code"), [

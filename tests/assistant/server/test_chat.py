@@ -69,6 +69,35 @@ def test_a_clients_tool_is_called_by_the_generalist_and_run_by_the_client(
     assert [m.type for m in script.seen[1].messages] == ["human", "ai", "tool"]
 
 
+@pytest.mark.parametrize(("arguments", "read"), [("", {}), (" ", {}), ('{"ward": "B"}', {"ward": "B"}), ("{bad", None),
+                                                 ("[1]", None), ("null", None), ("[" * 100_000, None)])
+def test_arguments_of_an_earlier_call_are_a_json_object(client: openai.OpenAI, script: ScriptedGeneralist,
+                                                        arguments: str, read: Any) -> None:
+    script._replies.append("Yes.")
+    call = {"id": "c1", "type": "function", "function": {"name": "bed_free", "arguments": arguments}}
+    told = [{"role": "user", "content": "Free?"}, {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "yes"}]
+    if read is None:
+        with pytest.raises(openai.BadRequestError, match="'bed_free'.* wanted a JSON object") as caught:
+            create(client, *told)
+        assert caught.value.param == "messages"
+    else:
+        create(client, *told)
+        called: Any = script.seen[0].messages[1]
+        assert called.tool_calls[0]["args"] == read
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_call_at_a_time_where_the_client_wants_that(client: openai.OpenAI, script: ScriptedGeneralist,
+                                                        stream: bool) -> None:
+    script._replies.append(AIMessage("", tool_calls=[
+        {"name": "bed_free", "args": {"ward": ward}, "id": ward} for ward in "AB"]))
+    made = create(client, turn("Free?"), tools=[WEATHER], parallel_tool_calls=False, stream=stream)
+    calls = ([call for c in made for call in c.choices[0].delta.tool_calls or ()] if stream
+             else made.choices[0].message.tool_calls)
+    assert [call.id for call in calls] == ["A"]
+
+
 def test_a_streamed_call_comes_as_a_delta(client: openai.OpenAI, script: ScriptedGeneralist) -> None:
     script._replies.append(CALL)
     chunks = list(create(client, turn("Is a bed free?", data_url()), tools=[WEATHER], stream=True))

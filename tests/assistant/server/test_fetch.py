@@ -111,3 +111,5 @@ def test_a_server_fetches_what_its_operator_allows() -> None:
         assert fake.asked[-1]["studies"][0].size == (32, 24)
         with pytest.raises(openai.BadRequestError, match="not allowed"):
             create(client, turn("Which?", "https://evil.com/a.png"))
+        with pytest.raises(openai.BadRequestError, match="'http'; wanted https"):
+            create(client, turn("Which?", "http://images.example.org/a.png"))

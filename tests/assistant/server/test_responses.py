@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -20,7 +22,9 @@ from assistant.errors import NotFound
 from assistant.generalist.scripted import ScriptedGeneralist
 from assistant.server import embeddings
 from assistant.server.app import Limits
+from assistant.server.asked import Reply
 from assistant.server.keys import Key, hashed
+from assistant.server.responses_wire import Envelope, ResponsesRequest
 from assistant.server.store import Store
 from specialists.core import registry
 from specialists.core.errors import BadData
@@ -125,12 +129,61 @@ def test_tools_and_json_pass_through_responses(anna: Any, script: ScriptedGenera
 @pytest.mark.parametrize(("more", "param"), [
     ({"input": []}, "input"), ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input"),
     ({"input": [{"content": "Hi"}]}, "input"), ({"input": "Hi", "tools": [{"type": "web_search"}]}, "tools"),
-    ({"input": [{"type": "item_reference", "id": "x"}]}, "input"),
-    ({"input": "Hi", "extra_body": {"n": 3, "top_logprobs": 2}}, "top_logprobs")])
+    ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": {"url": data_url()}}]}]},
+     "input.0.content.0.image_url"),
+    ({"input": [{"role": "user", "content": ["Hi"]}]}, "input.0.content.0"),
+    ({"input": [{"role": "user", "content": "Hi"}, {"type": "function_call", "call_id": "c", "name": "f",
+                                                    "arguments": "[1]"}]}, "messages"),
+    ({"input": "Hi", "top_logprobs": 2}, "top_logprobs")])
 def test_what_responses_lack_is_refused(anna: Any, more: dict[str, Any], param: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         anna.responses.create(model="consilium", **more)
     assert str(caught.value.param).startswith(param)
+
+
+def test_what_only_a_chat_has_is_named_and_has_no_effect(anna: Any, script: ScriptedGeneralist) -> None:
+    script._replies += ["Yes.", AIMessage("", tool_calls=[{**CALL.tool_calls[0], "id": name} for name in "AB"])]
+    extra = {"n": 3, "messages": [{"role": "user", "content": "Other?"}], "stop": "Y", "reasoning": {}}
+    made = anna.responses.create(model="consilium", input="Sure?", extra_body=extra, text={"verbosity": "low"},
+                                 include=["reasoning.encrypted_content"])
+    assert made.output_text == "Yes."
+    assert made.consilium["ignored"] == ["messages", "n", "reasoning", "stop", "text.verbosity",
+                                         "include: reasoning.encrypted_content"]
+    assert script.seen[0].text == "Sure?"
+    one = anna.responses.create(model="consilium", input="Free?", tools=[TOOL], parallel_tool_calls=False)
+    assert ([call.call_id for call in one.output], one.parallel_tool_calls) == (["A"], False)
+
+
+def test_log_probabilities_are_included_where_they_are_asked_for(anna: Any, script: ScriptedGeneralist) -> None:
+    top = [{"token": "Yes", "logprob": -0.1, "bytes": [89]}]
+    script._replies.append(AIMessage("Yes", response_metadata={"logprobs": {"content": [
+        {**top[0], "top_logprobs": top}]}}))
+    made = anna.responses.create(model="consilium", input="Sure?", include=["message.output_text.logprobs"],
+                                 top_logprobs=1)
+    token, = made.output[0].content[0].logprobs
+    assert (token.token, token.logprob, token.top_logprobs[0].token) == ("Yes", -0.1, "Yes")
+    assert made.top_logprobs == 1
+    assert made.consilium["ignored"] == []
+    envelope = Envelope(ResponsesRequest(model="consilium", input="Sure?"), 0, ())
+    streamed = {e["type"]: e for e in envelope.pieces(Reply("Yes", logprobs=tuple(top)), began=False)}
+    assert streamed["response.output_text.done"]["logprobs"] == top
+    assert streamed["response.content_part.done"]["part"]["logprobs"] == top
+    assert streamed["response.content_part.added"]["part"]["logprobs"] == []
+
+
+def test_files_are_listed_by_purpose_and_page_by_page(anna: Any) -> None:
+    kept = [anna.files.create(file=(f"{number}.png", PNG), purpose=purpose).id
+            for number, purpose in enumerate(["vision", "user_data", "vision", "vision"])]
+    first = anna.files.list(limit=2)
+    assert ([f.id for f in first.data], first.has_more) == ([kept[3], kept[2]], True)
+    assert [f.id for f in anna.files.list(limit=1)] == kept[::-1], "the client turns the pages"
+    assert [f.id for f in anna.files.list(order="asc", after=kept[1])] == kept[2:]
+    assert [f.id for f in anna.files.list(purpose="user_data")] == [kept[1]]
+    for wrong in ({"limit": 0}, {"after": "none"}, {"order": "up"}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            anna.files.list(**wrong)
+        assert caught.value.param in wrong
 
 
 def test_a_file_is_seen_by_its_own_key_alone(anna: Any, bert: Any, script: ScriptedGeneralist) -> None:
@@ -172,6 +225,12 @@ def test_embeddings_of_texts_and_images(anna: Any, monkeypatch: pytest.MonkeyPat
     assert plain.data[0].embedding == pytest.approx([0.6, 0.8])
     with pytest.raises(openai.BadRequestError, match="empty"):
         anna.embeddings.create(model="consilium", input=" ")
+    half = httpx.post(f"{anna.base_url}embeddings", content=json.dumps({"model": "consilium", "input": "half \ud83d"}),
+                      headers={"Authorization": "Bearer anna", "Content-Type": "application/json"})
+    assert half.json()["data"][0]["embedding"] == pytest.approx([3 / 45 ** 0.5, 6 / 45 ** 0.5])
+    with pytest.raises(openai.BadRequestError, match="wanted an object with url") as caught:
+        anna.embeddings.create(model="consilium", input=[{"type": "image_url", "image_url": data_url()}])
+    assert caught.value.param == "input.0.image_url"
 
     def missing() -> Any:
         raise BadData("needs sentence_transformers; pip install consilium[text]")
