@@ -56,6 +56,7 @@ def create_app(assistant: Answering, *, api_key: str | None = None, keys: Sequen
 
     # The interactive pages would load scripts from another host.
     app = FastAPI(title="Consilium", description=NOTICE, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.end = service.room.end
     app.add_middleware(Guard, meter=Meter(known), limits=limits, metrics=metrics)
     for part in (about, chat, responses, embeddings, files):
         app.include_router(part.routes(service))

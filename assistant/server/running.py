@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, Request
 
 from assistant.generalist.batching import LEFT
-from assistant.server.faults import CLIENT_LEFT, Busy
+from assistant.server.faults import CLIENT_LEFT, Busy, Ending
 from assistant.server.metrics import Metrics
 
 Item = TypeVar("Item")
@@ -52,6 +52,8 @@ class Room:
         self._pool = ThreadPoolExecutor(limits.at_once, thread_name_prefix="question")
         self._lock = threading.Lock()
         self._inside = 0
+        self._read_from: set[asyncio.Queue[Any]] = set()
+        self._ended = False
         self._mean_s = 1.0
         metrics.watch(lambda: min(self._inside, limits.at_once), lambda: max(0, self._inside - limits.at_once))
 
@@ -59,13 +61,22 @@ class Room:
         """Take no more requests; what runs ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def end(self) -> None:
+        """Raise Ending in every reader, once it has what is there already, and for whoever comes; for its event loop.
+        """
+        self._ended = True
+        for queue in self._read_from:
+            queue.put_nowait((None, Ending()))
+
     def steps(self, make: Callable[[], Iterator[Item]]) -> AsyncGenerator[Item]:
-        """Return the items of a generator that lives in one thread from beginning to end; raises Busy.
+        """Return the items of a generator that lives in one thread from beginning to end; raises Busy and Ending.
 
         One thread, because SQLite's connections and LangChain's context do not move between threads. When the
         returned generator is closed, what the other asked of the generalist is dropped, and it is closed in its own
         thread. Raises TimeoutError where the items do not come in time.
         """
+        if self._ended:
+            raise Ending
         loop, left, queue = asyncio.get_running_loop(), Future(), asyncio.Queue()
 
         def put(item: Any) -> None:
@@ -107,6 +118,7 @@ class Room:
     async def _read(self, queue: asyncio.Queue[Any], left: Future[None], future: Future[None]
                     ) -> AsyncGenerator[Any]:
         until = asyncio.get_running_loop().time() + self.limits.seconds
+        self._read_from.add(queue)
         try:
             while True:
                 async with asyncio.timeout_at(until):
@@ -117,6 +129,7 @@ class Room:
                     return
                 yield item
         finally:
+            self._read_from.discard(queue)
             left.set_result(None)
             future.cancel()
 

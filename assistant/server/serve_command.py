@@ -69,7 +69,11 @@ def main(argv: Sequence[str]) -> int:
             raise BadQuestion("--new-key needs --keys FILE, the file that the key's hash goes to.")
         sys.stdout.write(keys.add(flags.keys, flags.new_key, flags.per_minute, flags.key_at_once) + "\n")
         return 0
+    _check(flags)
     known = keys.read(flags.keys) if flags.keys else []
+    if flags.keys and not known:
+        raise BadQuestion(f"{flags.keys} holds no key, and without one everybody would be served; make one with "
+                          "--new-key NAME, or leave --keys out.")
     key = os.environ.get("CONSILIUM_API_KEY")
     leave_a_core()
     server = importlib.import_module("assistant.server.app")
@@ -77,17 +81,45 @@ def main(argv: Sequence[str]) -> int:
         server.check_bind(flags.host, key, keys=bool(known))
     except ValueError as fault:
         raise BadQuestion(str(fault)) from None
-    application = _application(server, flags, key, known)
+    application = _application(server, flags, key, known, _upstream(flags.model_key_file))
     sys.setswitchinterval(SWITCH_S)
     sys.stderr.write(f"Consilium on http://{flags.host}:{flags.port}/v1  {NOTICE}\n")
-    importlib.import_module("uvicorn").run(
-        application, host=flags.host, port=flags.port, log_level="warning", timeout_graceful_shutdown=GRACE_S)
+    importlib.import_module("assistant.server.ending").run(
+        application, host=flags.host, port=flags.port, grace_s=GRACE_S)
     return 0
 
 
-def _application(server: Any, flags: Serve, key: str | None, known: list[Any]) -> Any:
-    # The key of our clients is not the key of the generalist's server: neither is sent to the other side.
-    upstream = flags.model_key_file.read_text().strip() if flags.model_key_file else ""
+def _check(flags: Serve) -> None:
+    """Refuse what would show only once the model is loaded."""
+    least = {"--port": (flags.port, 1), "--at-once": (flags.at_once, 1), "--waiting": (flags.waiting, 0),
+             "--body-mb": (flags.body_mb, 1)}
+    for name, (value, lowest) in least.items():
+        if value < lowest:
+            raise BadQuestion(f"Got {name} {value}; wanted at least {lowest}.")
+    if flags.port > 65535:
+        raise BadQuestion(f"Got --port {flags.port}; wanted 1 to 65535.")
+    if not flags.seconds > 0:
+        raise BadQuestion(f"Got --seconds {flags.seconds:g}; wanted more than 0.")
+
+
+def _upstream(file: Path | None) -> str:
+    """Return the key of the generalist's own server.
+
+    It is not the key of our clients: neither is sent to the other side.
+    """
+    if file is None:
+        return ""
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise BadQuestion(f"--model-key-file {file} cannot be read ({type(fault).__name__}); wanted a file that holds "
+                          "the key of the generalist's server.") from fault
+    if not (key and key.isascii()):
+        raise BadQuestion(f"--model-key-file {file} is empty or not ASCII; wanted the key of the generalist's server.")
+    return key
+
+
+def _application(server: Any, flags: Serve, key: str | None, known: list[Any], upstream: str) -> Any:
     limits = server.Limits(body_bytes=flags.body_mb * 2**20, at_once=flags.at_once, waiting=flags.waiting,
                            seconds=flags.seconds)
     fetcher = importlib.import_module("assistant.server.fetch").Fetcher(flags.image_host)

@@ -179,3 +179,20 @@ def test_keys_are_made_and_kept_as_hashes(tmp_path: Path, capsys: pytest.Capture
         file.write_text(bad)
         with pytest.raises(BadQuestion):
             read(file)
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--at-once", "0"], "Got --at-once 0; wanted at least 1"), (["--port", "99999"], "wanted 1 to 65535"),
+    (["--waiting", "-1"], "Got --waiting -1"), (["--seconds", "0"], "Got --seconds 0"), (["--seconds", "nan"], "nan"),
+    (["--body-mb", "0"], "Got --body-mb 0"), (["--model-key-file", "none"], "--model-key-file none cannot be read"),
+    (["--keys", "empty.json"], "empty.json holds no key, and without one everybody would be served")])
+def test_what_cannot_be_served_is_said_before_a_model_is_loaded(
+        words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONSILIUM_API_KEY", raising=False)
+    monkeypatch.setattr(cli, "open_assistant", lambda *_: pytest.fail("a model is opened"))
+    Path("empty.json").write_text("[]")
+    assert cli.main(["serve", *words]) == 2
+    assert says in capsys.readouterr().err
+    assert cli.main(["serve", "--keys", "empty.json", "--new-key", "anna"]) == 0
