@@ -72,11 +72,12 @@ class Start:
 def main(argv: Sequence[str]) -> int:
     """Run until interrupted; exit status 2 when a server does not start."""
     flags = parse(Start, list(argv), "consilium up")
+    _check(flags)
     commands = rendered(flags)
     if flags.print:
         sys.stdout.write("".join(f"{shlex.join(words)}\n" for words in commands.values()))
         return 0
-    _check(flags)
+    _check_reach(flags)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("consilium.up").setLevel(logging.INFO)
     engine = importlib.import_module("assistant.up")
@@ -124,9 +125,22 @@ def _more(flags: Start) -> tuple[str, ...]:
 
 
 def _check(flags: Start) -> None:
+    """Refuse what gives commands that cannot run, also where they are only shown."""
+    least = {"--tensor-parallel": flags.tensor_parallel, "--pipeline-parallel": flags.pipeline_parallel,
+             "--data-parallel": flags.data_parallel, "--images": flags.images, "--nodes": flags.nodes}
+    for name, value in least.items():
+        if value < 1:
+            raise BadQuestion(f"Got {name} {value}; wanted at least 1.")
+    ports = {"--port": flags.port, "--vllm-port": flags.vllm_port, "--chat-port": flags.chat_port or 1}
+    for name, value in ports.items():
+        if not 1 <= value <= 65535:
+            raise BadQuestion(f"Got {name} {value}; wanted 1 to 65535.")
     if not 0 <= flags.node < flags.nodes or (flags.nodes > 1 and not flags.first_node):
         raise BadQuestion(f"Got --nodes {flags.nodes} --node {flags.node} --first-node {flags.first_node!r}; wanted a "
                           "node from 0 up to the number of nodes, and the address of node 0.")
+
+
+def _check_reach(flags: Start) -> None:
     keyed = os.environ.get("CONSILIUM_API_KEY") or (flags.keys and not flags.chat_port)
     if not loopback(flags.host) and not keyed:
         raise BadQuestion(f"Host {flags.host!r} is reached from other machines and CONSILIUM_API_KEY is not set. Set a "

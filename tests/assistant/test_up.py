@@ -158,6 +158,9 @@ def test_several_machines(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--nodes", "2"], "the address of node 0"), (["--node", "1"], "wanted a node from 0"),
+    (["--print", "--nodes", "2", "--node", "1"], "the address of node 0"),
+    (["--print", "--tensor-parallel", "0"], "Got --tensor-parallel 0; wanted at least 1"),
+    (["--print", "--vllm-port", "0"], "Got --vllm-port 0; wanted 1 to 65535"),
     (["--host", "0.0.0.0"], "CONSILIUM_API_KEY is not set"), (["--program", "no-such-program"], "Is it installed")])
 def test_what_cannot_be_started_is_said(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", *words]) == 2
