@@ -66,6 +66,8 @@ def main(argv: Sequence[str]) -> int:
     plan = _plan(flags)
     if not flags.question and flags.source.is_dir():
         raise BadQuestion("No question: wanted --question, as one text in quotes.")
+    plan.check()
+    importlib.import_module("assistant.batch.sources").check(flags.source)
     results = importlib.import_module("assistant.batch.results").Results(flags.out, plan.settings(flags.source))
     progress = Progress(len(results.done))
     try:

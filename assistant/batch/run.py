@@ -14,12 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from assistant.assistant import Assistant
+import numpy as np
+
+from assistant.assistant import Assistant, posed
 from assistant.batch.results import Results, Row, answered, failed
-from assistant.batch.sources import Item, items
+from assistant.batch.sources import Item, items, named_by_image
 from assistant.errors import ConsiliumError, ServerUnreachable, place
 from assistant.steps import Collaboration, Style
 from specialists.core.errors import SpecialistsError
+from specialists.core.study import read_study
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,16 @@ class Plan:
         """Return what answers, and the ids of their images, depend on, as JSON."""
         told = {name: value for name, value in asdict(self).items() if name != "threads"}
         told["source"] = source.resolve()
+        if named_by_image(source):      # rows had their numbers as ids once: such a file is another one
+            told["ids"] = "image"
         return {**told, **{name: str(path) for name, path in told.items() if isinstance(path, Path)}}
+
+    def check(self) -> None:
+        """Raise BadQuestion for what no image can be asked; what a row asks itself is not seen here."""
+        blank = read_study(np.zeros((8, 8), np.uint8))
+        how: Any = {"options": self.options, "collaboration": self.collaboration, "style": self.style,
+                    "without": self.without, "kind": self.kind}
+        posed(self.question or "?", (blank,), how)
 
     def open(self) -> Assistant:
         """Return the assistant that answers."""

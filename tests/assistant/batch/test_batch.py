@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,49 @@ def test_it_goes_on_where_it_was_cut_off(zoo: Zoo, folder: Path, tmp_path: Path,
     assert len(second.records.trace_ids()) == 6
 
 
+def test_an_error_is_asked_again_and_its_row_replaced(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    out, assistant = tmp_path / "results.parquet", opened(tmp_path)
+    ran(folder, out, assistant)
+    assert "3b.png" not in Results(out, ASKED.settings(folder)).done
+    again = ran(folder, out, assistant)
+    assert [row["id"] for row in again if row["error"]] == ["3b.png"], "an error that stays has one row"
+    assert len(assistant.records.trace_ids()) == 5, "answers are not asked again"
+    Image.fromarray(picture(7)).save(folder / "3b.png")
+    mended = ran(folder, out, assistant)
+    assert {row["id"]: row["error"] for row in mended} == dict.fromkeys(sorted(os.listdir(folder)))
+    assert len(mended) == 6
+
+
+def test_a_cut_while_parts_are_joined_doubles_nothing(zoo: Zoo, folder: Path, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "results.parquet"
+    with monkeypatch.context() as cut:
+        cut.setattr("assistant.batch.results.shutil.rmtree", lambda _: None)
+        ran(folder, out, opened(tmp_path))
+    assert sorted(row["id"] for row in ran(folder, out, opened(tmp_path))) == sorted(os.listdir(folder))
+
+
+def test_names_and_messages_that_are_no_utf8_become_rows(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+    for name, content in ((b"caf\xe9.png", (folder / "0.png").read_bytes()), (b"bad\xe9.png", b"no picture")):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    out, assistant = tmp_path / "results.parquet", opened(tmp_path)
+    rows = {row["id"]: row for row in ran(folder, out, assistant)}
+    assert (len(rows), rows["caf\\xe9.png"]["error"]) == (8, None)
+    assert rows["caf\\xe9.png"]["image"] == f"{folder}/caf\\xe9.png"
+    assert rows["bad\\xe9.png"]["error"]
+    assert len(ran(folder, out, assistant)) == 8
+    assert len(assistant.records.trace_ids()) == 6
+
+
+def test_a_table_whose_ids_were_numbers_goes_into_another_file(folder: Path) -> None:
+    table = folder / "t.csv"
+    table.write_text("image\n0.png\n")
+    assert ASKED.settings(table)["ids"] == "image"
+    table.write_text("image,id\n0.png,1\n")
+    assert "ids" not in ASKED.settings(table)
+    assert "ids" not in ASKED.settings(folder)
+
+
 def test_another_question_does_not_go_into_the_same_file(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.parquet"
     ran(folder, out, opened(tmp_path))
@@ -156,6 +200,28 @@ def test_the_command(zoo: Zoo, folder: Path, tmp_path: Path, capsys: pytest.Capt
     assert f"6 rows in {out}, 1 of them with an error." in capsys.readouterr().err
     assert main(["consult", str(folder)]) == 2
     assert "No question" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--options", "glioma"], "Got 1 option; wanted 2"), (["--options", "glioma,Glioma"], "more than once"),
+    (["--without", "nobody"], "No specialist named 'nobody'"), (["--kind", "x" * 500], "The kind of image"),
+    (["--out", "."], "is a folder; wanted a file"), (["--out", "images/0.png/r.parquet"], "cannot be made")])
+def test_what_no_image_can_be_asked_is_said_at_the_start(
+        folder: Path, tmp_path: Path, words: list[str], says: str, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batch, "run", lambda *_: pytest.fail("the batch begins"))
+    assert main(["consult", str(folder), "--question", "Which?", *words]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.parts")), "nothing is left behind"
+
+
+def test_a_broken_table_is_said_at_the_start(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "t.jsonl").write_text('{"image": "0.png"}\n{"image"')
+    out = tmp_path / "results.parquet"
+    assert main(["consult", str(folder / "t.jsonl"), "--question", "Which?", "--out", str(out)]) == 2
+    assert "Row 2 of t.jsonl is no JSON" in capsys.readouterr().err
+    assert not out.with_name("results.parquet.parts").exists()
 
 
 @pytest.mark.slow

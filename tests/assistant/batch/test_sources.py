@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assistant.batch.sources import Item, items
+from assistant.batch.sources import Item, check, items
 from assistant.errors import BadQuestion
 
 DICOM = bytes(128) + b"DICM"
@@ -26,9 +28,59 @@ def test_a_tree_in_order_and_only_its_images(tmp_path: Path) -> None:
     assert found[1].path == tmp_path / "a/1.jpg"
 
 
+def test_what_is_no_file_is_left_out_and_what_cannot_be_read_is_not(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "IM1").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "IM2")
+    for name in ("IM3", "IM4"):
+        (tmp_path / name).write_bytes(DICOM)
+    plain = Path.open
+
+    def closed(path: Path, *how: Any) -> Any:
+        if path.name == "IM3":
+            raise PermissionError(13, "Permission denied")
+        return plain(path, *how)
+    monkeypatch.setattr(Path, "open", closed)
+    assert [item.id for item in items(tmp_path)] == ["IM3", "IM4"]
+
+
+def test_a_name_that_is_no_utf8_has_an_id_that_is(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(b"")
+    item, = items(tmp_path)
+    assert (item.id, item.path) == ("caf\\xe9.png", path)
+
+
+def test_a_row_inserted_later_does_not_take_the_id_of_another(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("image,question\na.png,One?\nb.png,\na.png,Two?\n")
+    assert [item.id for item in items(table)] == ["a.png", "b.png", "a.png#2"]
+    table.write_text("image,question\nc.png,\na.png,One?\nb.png,\na.png,Two?\n")
+    assert [item.id for item in items(table)] == ["c.png", "a.png", "b.png", "a.png#2"]
+    (tmp_path / "t.jsonl").write_text('{"image": "a.png", "id": 0}\n{"image": "b.png", "id": ""}\n')
+    assert [item.id for item in items(tmp_path / "t.jsonl")] == ["0", "b.png"]
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("t.csv", b"image,question\na.png,x\nb.png,Gef\xe4\xdf?\n", r"Row 2 of t.csv is not UTF-8 \(byte 0xe4\)"),
+    ("t.tsv", b"image\tpr\xfcfung\na.png\tx\n", "The head of t.tsv is not UTF-8"),
+    ("t.csv", "image\na.png\n".encode("utf-16"), "The head of t.csv is not UTF-8"),
+    ("t.csv", b"image\na.png\n" + b"b" * 140_000, "Row 2 of t.csv cannot be read"),
+    ("t.jsonl", b'{"image": "a.png"}\n\n{"image": \n', "Row 2 of t.jsonl is no JSON"),
+    ("t.jsonl", b"[" * 100_000, "Row 1 of t.jsonl is no JSON"),
+    ("t.jsonl", b'{"image": "a.png"}\n["b.png"]\n', "Row 2 of t.jsonl is .*b.png.*; wanted an object"),
+    ("t.jsonl", b'{"image": "a.png", "options": 5}\n', "Row 1 of t.jsonl has the options '5'"),
+    ("t.jsonl", b'{"image": "a\xff.png"}\n', "Row 1 of t.jsonl is not UTF-8"),
+    ("t.parquet", b"no parquet", "t.parquet is no Parquet file")])
+def test_a_table_that_cannot_be_read_names_the_row(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadQuestion, match=says):
+        check(tmp_path / name)
+
+
 ROWS = [{"image": "a.png", "id": "one", "options": "yes | no", "patient": "p1"},
         {"image": "b.png", "question": "Q?", "kind": "brain MRI"}]
-ITEMS = ("one", None, ("yes", "no"), "p1", None), ("2", "Q?", None, None, "brain MRI")
+ITEMS = ("one", None, ("yes", "no"), "p1", None), ("b.png", "Q?", None, None, "brain MRI")
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
