@@ -21,7 +21,7 @@ from assistant.collaboration.fitted import Fitted
 from assistant.collaboration.look import own_looks
 from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
 from assistant.collaboration.shortlist import shortlist
-from assistant.collaboration.texts import SIMILAR_TEXTS, Apart, Found, TextIndex
+from assistant.collaboration.texts import SIMILAR_TEXTS, Apart, Found, TextIndex, wants_report
 from assistant.errors import BadReply, ToolsUnsupported
 from assistant.generalist.boxes import corrected, read_back, told
 from assistant.generalist.generalist import Generalist
@@ -49,6 +49,23 @@ FIRST_ONLY = "Specialists and similar cases looked at the first image only."
 Message = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """A decision between options."""
+
+    label: str
+    decided: Mapping[str, float]
+    """The generalist's probabilities of the options."""
+    believed: Mapping[str, float]
+    """Calibrated ones."""
+    confidence: float | None
+    """That of the label; None where nothing was calibrated on such images."""
+    reason: str | None
+    """Why a human is to decide."""
+    evidence: Evidence
+    """What it rests on, with the arbiter's view."""
+
+
 @dataclass
 class Consultation:
     """One question on its way."""
@@ -74,6 +91,7 @@ class Consultation:
         size = self.question.studies[0].size
         places = [told(self.generalist.boxes, box, size, template.shown_size(size)) for box in self.question.regions]
         self._words = template.about(self.question.text, places)
+        self._decided = self._words if self.question.options else template.about(template.DIAGNOSIS, places)
         self._shown = None if self.question.options is None else shown(self.question, self.seed)
         self._results: dict[str, Result] = {}
         self._declined: list[Declined] = []
@@ -114,31 +132,33 @@ class Consultation:
         elif self.question.collaboration == "auto":
             free = self._consult_all() if self._untaught else self._loop()
             yield from (step for step in free if not isinstance(step, TextDelta))
-        evidence = self._evidence()
+        found = self._weighed(options, self._evidence())
+        yield found.evidence
+        reason, kind = self._out_of_scope() or found.reason, self._scoping.triaged.kind
+        text = self._with_notes(template.sentence(found.label, found.confidence, found.evidence, kind), reason)
+        yield TextDelta(text)
+        known = found.evidence.arbiter is not None and found.confidence is not None
+        answer = Answer(text=text, label=found.label, confidence=found.confidence, refer=reason is not None,
+                        refer_reason=reason, kind=kind,
+                        options={option: found.decided[option] for option in self.question.options or ()},
+                        label_set=self.fitted.label_set(self.domain, found.believed, found.label) if known else None)
+        yield self._finished(answer, found.evidence, ())
+
+    def _weighed(self, options: Sequence[str], evidence: Evidence) -> Weighed:
+        """Decide between options with the evidence."""
         self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
         alone = self._score("alone", options, None)
-        arbiter = self.fitted.arbiter
-        told = self.fitted.shown(self.domain, options, evidence)
+        arbiter, told = self.fitted.arbiter, self.fitted.shown(self.domain, options, evidence)
         decided = self._decide(options, told, alone) if told != Evidence() else alone
-        grounds = bool(evidence.moed or evidence.rad)
         conflict = arbiter.conflict(alone, decided, evidence)
-        pool = arbiter.pool(alone, evidence) if grounds else None
+        pool = arbiter.pool(alone, evidence) if evidence.moed or evidence.rad else None
         evidence = replace(evidence, arbiter=pool, conflict=conflict)
-        yield evidence
         label = max(decided, key=decided.__getitem__)
         believed = arbiter.believed(alone, decided, evidence, conflict)
         sure = believed[label]
-        reason = self._out_of_scope() or arbiter.refer_reason(sure, conflict, pool)
         known = self._kind is not None and self._scoping.triaged.source == "triage"
         confidence = sure if known else None  # calibrated on known kinds: it says nothing of others
-        kind = self._scoping.triaged.kind
-        text = self._with_notes(template.sentence(label, confidence, evidence, kind), reason)
-        yield TextDelta(text)
-        answer = Answer(text=text, label=label, confidence=confidence, refer=reason is not None,
-                        refer_reason=reason, kind=kind,
-                        options={option: decided[option] for option in self.question.options or ()},
-                        label_set=self.fitted.label_set(self.domain, believed, label) if grounds and known else None)
-        yield self._finished(answer, evidence, ())
+        return Weighed(label, decided, believed, confidence, arbiter.refer_reason(sure, conflict, pool), evidence)
 
     def _decide(self, options: Sequence[str], told: Evidence, alone: Mapping[str, float]) -> dict[str, float]:
         """Return the generalist's probabilities over all options with evidence; the published prompt names them all."""
@@ -149,7 +169,7 @@ class Consultation:
 
     def _score(self, purpose: str, options: Sequence[str], evidence: Evidence | None) -> dict[str, float]:
         """Return the generalist's probabilities over the options."""
-        messages = template.decision(self._words, self._urls, options, evidence=evidence,
+        messages = template.decision(self._decided, self._urls, options, evidence=evidence,
                                      style=self.question.style, kind=self._kind, look=self._look)
         letters = template.letters(len(options))
         scores = self.generalist.score(messages, letters)
@@ -168,7 +188,7 @@ class Consultation:
             return
         said: list[str] = []
         told: Evidence | None = None
-        unsupported = None
+        weighed: Weighed | None = None
         if self.question.collaboration == "auto":
             yield from self._look_up()
         for step in self._loop() if self.question.collaboration == "auto" else self._free():
@@ -180,18 +200,19 @@ class Consultation:
                     continue  # a small generalist's counts are made true before anybody reads them
             yield step
         if self.generalist.taught_kinds and said:
-            text, supported = self._made_true("".join(said))
-            unsupported = None if supported else "no specialist and no similar case says the same"
+            yield from self._heard("".join(said))
+            text, weighed = self._made_true("".join(said))
             said = [text]
-            yield from (TextDelta(piece) for piece in re.findall(r"\S+\s*", text))
-        evidence = self._evidence()
+        evidence = weighed.evidence if weighed else self._evidence()
         if told != evidence:
             yield evidence
+        if self.generalist.taught_kinds:
+            yield from (TextDelta(piece) for piece in re.findall(r"\S+\s*", "".join(said)))
         written = "".join(said)
         if not written.strip():
             said.append(EMPTY)
             yield TextDelta(EMPTY)
-        reason = self._out_of_scope() or unsupported
+        reason = self._out_of_scope() or (weighed.reason if weighed else None)
         notes = self._with_notes("", reason)
         if notes:
             said.append(f"\n\n{notes}")
@@ -204,21 +225,40 @@ class Consultation:
                         refer_reason=reason, kind=self._scoping.triaged.kind)
         yield self._finished(answer, evidence, boxes)
 
-    def _made_true(self, text: str) -> tuple[str, bool]:
-        """Return what a small generalist wrote, held to what others found, and whether its label has any support.
+    def _heard(self, text: str) -> Iterator[Step]:
+        """Ask those in scope whom a small generalist did not ask, where it says more than what kind of image this is.
 
-        Its counts and the boxes of what a specialist located are theirs; what it left out of what was heard is added.
+        It calls the same one again and again, or nobody, and then writes of what it did not hear.
         """
-        evidence, size = self._evidence(), self.question.studies[0].size
-        text, supported = template.recounted(text, evidence)
-        nothing_left = not text and bool(evidence.moed)
-        if not supported or nothing_left:
-            text, supported = template.recounted(self._reconsidered(text or template.UNNAMED, evidence), evidence)
+        if self.question.collaboration == "auto" and self._scoping.made_for_it and not template.tells_kind(
+                text, self._kind or ""):
+            yield from self._rest_of_the_panel()
+
+    def _made_true(self, text: str) -> tuple[str, Weighed | None]:
+        """Return what a small generalist wrote, held to what others found, and the decision if a label was named.
+
+        Between letters it weighs the evidence better than in words (docs/gsco.md), so that the label is decided there.
+        The counts and the boxes of what a specialist located are theirs; what it left out of what was heard is added.
+        """
+        evidence, size, weighed = self._evidence(), self.question.studies[0].size, None
+        text = template.own_words(text, heard=bool(self._findings()))
+        asked = wants_report(self.question.text)
+        known = sorted({*(c.label for c in evidence.rad), *(label for o in evidence.moed for label in o.probabilities)})
+        if known and (asked or not text or template.NAMED.search(text) or template.names(text, known)):
+            weighed = self._weighed(template.shuffled(known, self.question.studies[0].sha256), evidence)
+            told = template.sentence(weighed.label, weighed.confidence, weighed.evidence, "")
+            text = told if asked else template.decided(text, told, known, self.question.text)
+        elif self._findings():
+            text = template.NAMED.sub("", text).strip()     # nobody who was asked names a label
+        if asked and self._findings():
+            return template.report(self._kind or "", self._measured(), text if weighed else ""), weighed
         located = self._located()
         text = corrected(self.generalist.boxes, text, located, size, template.shown_size(size))
-        text = template.as_counted(text, {name: len(boxes) for name, boxes in located.items()})
-        left_out = "" if template.NAMED.search(text) and not nothing_left else template.panel(evidence)
-        return " ".join(filter(None, [text, left_out, *(f"{words}." for words in self._measured())])), supported
+        text = template.numbered(text, {name: len(boxes) for name, boxes in located.items()}, self.question.text)
+        left_out = "" if weighed else template.panel(evidence)
+        nowhere = weighed and not located and "[" not in text and template.wants_place(self.question.text)
+        parts = [template.NOWHERE if nowhere else "", text, left_out, *(f"{words}." for words in self._measured())]
+        return " ".join(filter(None, parts)), weighed
 
     def _located(self) -> dict[str, list[Box]]:
         """Return the boxes that specialists found, by their label in small letters."""
@@ -231,18 +271,6 @@ class Consultation:
             for box in drawn:
                 found[box.label.lower()].append(box)
         return found
-
-    def _reconsidered(self, text: str, evidence: Evidence) -> str:
-        """Return a text whose label nothing supports with the label chosen by letters: there the evidence is weighed.
-
-        A small generalist writes what it sees first; between letters it decides better than in words (docs/gsco.md).
-        """
-        known = {*(c.label for c in evidence.rad), *(label for o in evidence.moed for label in o.probabilities)}
-        options = template.shuffled(sorted(known), self.question.studies[0].sha256)
-        self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
-        alone = self._score("alone", options, None)
-        decided = self._decide(options, self.fitted.shown(self.domain, options, evidence), alone)
-        return template.renamed(text, max(decided, key=decided.__getitem__))
 
     def _cannot_tell(self) -> Iterator[Step]:
         """Say that the generalist was not taught this kind of image, and what those say who were."""
@@ -293,12 +321,14 @@ class Consultation:
                 yield from agent.run(self.generalist, (), last)
 
     def _rest_of_the_panel(self) -> Iterator[Step]:
-        """Hear the others too once anything was asked: a small generalist asks the same one again and again."""
+        """Hear those in scope who were not asked yet."""
         asked = {r.finding.specialist for r in self._results.values() if r.finding is not None}
         for name in self._scoping.triaged.in_scope:
             if name not in asked:
                 finding, seconds = moed.ask(name, self.question.studies[0])
                 yield from self._observe(name, {}, Result(finding=finding, seconds=seconds))
+        if not any(r.retrieved for r in self._results.values()):
+            yield from self._similar()
 
     def _noted(self, steps: Iterator[Step]) -> Iterator[Step]:
         """Keep what tools were asked and answered; part the texts of two rounds by an empty line."""
@@ -329,8 +359,13 @@ class Consultation:
         for name in scope.in_scope:
             finding, seconds = moed.ask(name, study)
             yield from self._observe(name, {}, Result(finding=finding, seconds=seconds))
-        if scope.domain is not None and SIMILAR_CASES not in self.question.without:
-            retrieved = rad.similar(scope.domain, study, LIMITS.neighbors, self.question.patient)
+        yield from self._similar()
+
+    def _similar(self) -> Iterator[Step]:
+        """Look for similar cases."""
+        domain, study = self._scoping.triaged.domain, self.question.studies[0]
+        if domain is not None and SIMILAR_CASES not in self.question.without:
+            retrieved = rad.similar(domain, study, LIMITS.neighbors, self.question.patient)
             result = Result(retrieved=retrieved, seconds=retrieved.seconds)
             yield from self._observe(SIMILAR_CASES, {"k": LIMITS.neighbors}, result)
 

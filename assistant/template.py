@@ -13,7 +13,7 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from string import Template
@@ -195,27 +195,76 @@ def panel(evidence: Evidence) -> str:
 
 
 COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases carry this label)\.")
-SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?most similar cases?\b(?:[^.]|\.(?=\d))*\.")
-NAMED = re.compile(r"Most likely ([^.]+)\.")
-UNNAMED = "Most likely unknown."
-"""Stands where a label is still to be decided."""
+SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?(?:most )?similar cases?\b(?:[^.]|\.(?=\d))*\.")
+UNFIT = re.compile(r"\s*(?:No specialist|None of the specialists|The specialists|The tools)\b[^.]*\.")
+ALONE = re.compile(r"(?:From the image alone: |From what I see[:,] )(\w)")
+NAMED = re.compile(r"\b[Mm]ost likely ([^.]+)\.")
 
 
-def recounted(text: str, evidence: Evidence) -> tuple[str, bool]:
-    """Return a written answer with its counts of the evidence made true, and whether any evidence supports it.
+DIAGNOSIS = "What is the most likely diagnosis?"
+"""What is decided where a question names no options."""
+AROUND_KIND = frozenset(re.findall(r"\w+", "a an image it is like looks of photograph picture scan shows this you are "
+                                            "looking at"))
+YES_OR_NO = re.compile(r"(?:yes|no)\b", re.IGNORECASE)
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+HOW_MANY = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
+LISTED = re.compile(r"\s*[^.]*\bcounts? \[.*?\}\s*\]\.?", re.DOTALL)
+WHERE = re.compile(r"\b(?:where|locate|location|point (?:to|at))\b", re.IGNORECASE)
+UNKNOWN_THING = "I cannot tell that."
+NOWHERE = "Where, nobody here can tell on this kind of image."
 
-    A generalist writes how many specialists and cases agree, and which labels the cases carry; that is not taken on
-    trust: `panel` tells it of the evidence itself.
+
+def tells_kind(text: str, kind: str) -> bool:
+    """Tell whether a text says what kind of image this is, and nothing else."""
+    words = set(re.findall(r"\w+", text.lower())) - AROUND_KIND
+    return bool(words) and words <= set(re.findall(r"\w+", kind.lower()))
+
+
+def own_words(text: str, *, heard: bool) -> str:
+    """Return what a generalist wrote without what it tells of others: how many agree, what similar cases carry.
+
+    With `heard` others did answer, and what it says of their silence goes, too.
     """
-    named = NAMED.search(text)
-    plain = COUNT.sub("", SIMILAR.sub("", text) if evidence.rad else text).strip()
-    if named is None or not (evidence.moed or evidence.rad):
-        return plain, True
-    votes = [o.label for o in evidence.moed], [c.label for c in evidence.rad]
-    agree = [sum(x.lower() == named[1].lower() for x in labels) for labels in votes]
-    said = [f"{n} of {len(labels)} {words}." for n, labels, words in zip(
-        agree, votes, ("specialists say the same", "similar cases carry this label"), strict=True) if labels]
-    return " ".join([plain, *said]), any(agree)
+    text = COUNT.sub("", SIMILAR.sub("", text))
+    if heard:
+        text = ALONE.sub(lambda found: found[1].upper(), UNFIT.sub("", text))
+    return text.strip()
+
+
+def names(text: str, labels: Iterable[str]) -> bool:
+    """Tell whether a text names one of the labels, in any case of letters."""
+    return any(re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE) for label in labels)
+
+
+def decided(text: str, told: str, known: Sequence[str], question: str) -> str:
+    """Return a text whose label is the decided one, as a sentence `told`; whatever else it says of `known` labels goes.
+
+    So does a yes or a no, which the label tells; where the question has no word of any label, that cannot be told.
+    """
+    kept = [one for one in SENTENCE.split(text) if not NAMED.search(one) and not names(one, known)]
+    words = set(re.findall(r"[^\W\d_]{3,}", " ".join(known).lower())) & set(re.findall(r"\w+", question.lower()))
+    first = [] if words or not YES_OR_NO.match(text) else [UNKNOWN_THING]
+    return " ".join([*first, *(one for one in kept if one and not YES_OR_NO.match(one)), told])
+
+
+def wants_place(question: str) -> bool:
+    """Tell whether a question asks where something is."""
+    return WHERE.search(question) is not None
+
+
+def numbered(text: str, counts: Mapping[str, int], question: str) -> str:
+    """Return a text whose numbers of things are those that specialists counted, and that tells what was asked for."""
+    asked = [name for name in counts if names(question, (name, grammar.plural(name)))]
+    if asked and HOW_MANY.search(question):
+        return " ".join(f"There {'is' if counts[name] == 1 else 'are'} {grammar.counted(counts[name], name)}."
+                        for name in asked)
+    return as_counted(LISTED.sub("", text) if counts else text, counts)
+
+
+def report(kind: str, measured: Sequence[str], told: str) -> str:
+    """Return a short report: what was found and measured, and the decision as a sentence; "" where nobody decides."""
+    findings = " ".join(f"{words}." for words in (kind[:1].upper() + kind[1:], *measured) if words)
+    return f"Findings: {findings}\n\nImpression: {told or 'nobody here names a diagnosis for this kind of image.'}"
 
 
 def as_counted(text: str, counts: Mapping[str, int]) -> str:
@@ -226,11 +275,6 @@ def as_counted(text: str, counts: Mapping[str, int]) -> str:
         right, be = grammar.counted(count, name), "is" if count == 1 or grammar.last(name) in grammar.MASS else "are"
         text = said.sub(lambda found, right=right, be=be: f"{found[1]} {be} {right}" if found[1] else right, text)
     return text
-
-
-def renamed(text: str, label: str) -> str:
-    """Return a written answer that names another label; its counts are to be made anew."""
-    return NAMED.sub(lambda _: f"Most likely {label}.", text)
 
 
 def _user(images: Sequence[str], text: str) -> Message:

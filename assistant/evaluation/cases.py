@@ -27,7 +27,7 @@ from specialists.datasets.layout import Sample, read_set, set_names
 
 NEIGHBORS = 10
 BATCH = 16
-QUESTION = "What is the most likely diagnosis?"
+QUESTION = template.DIAGNOSIS
 
 
 class NoMatchingSet(BadEvaluation):

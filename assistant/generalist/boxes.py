@@ -309,7 +309,7 @@ def _json_boxes(text: str) -> Iterator[tuple[str, Corners]]:
 
 def _corners(row: Any) -> Corners | None:
     value = (
-        next((row[k] for k in ("bbox_2d", "bbox", "box") if k in row), None)
+        next((row[k] for k in ("bbox_2d", "box_2d", "bbox", "box") if k in row), None)
         if isinstance(row, dict)
         else None
     )

@@ -54,29 +54,46 @@ def json_of(tokenizer: Any, response_format: Mapping[str, Any], ends: Sequence[i
 
     Raises BadQuestion for a schema that is none.
     """
-    form = response_format.get("json_schema") or {}
-    schema = form.get("schema") if response_format["type"] == "json_schema" else ANY_OBJECT
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=COMPACT)
     try:
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(_schema(response_format)), overrides=COMPACT)
         return Grammar(_matcher(tokenizer, grammar, tuple(ends)).deep_copy(), len(tokenizer))
     except ValueError as fault:
         raise BadQuestion(f"response_format: {fault}") from fault
 
 
+def _schema(response_format: Mapping[str, Any]) -> Any:
+    form = response_format.get("json_schema") or {}
+    return form.get("schema") if response_format["type"] == "json_schema" else ANY_OBJECT
+
+
 def calls_of(
-    tokenizer: Any, tools: Sequence[Mapping[str, Any]], ends: Sequence[int], prefix: str = ""
+    tokenizer: Any, tools: Sequence[Mapping[str, Any]], ends: Sequence[int], prefix: str = "",
+    response_format: Mapping[str, Any] | None = None,
 ) -> Grammar | None:
     """Return the grammar of free text and then calls of these tools; None where the tags are not tokens.
 
-    `prefix` is what the reply was made to begin with. Arguments fit the tool's schema; names that it does not list are
-    not allowed unless it says that others are. Where a schema cannot be read, any object fits.
+    With `response_format` (json_object or json_schema) there is no free text: it is either JSON of that form, or calls;
+    raises BadQuestion for a schema that is none. `prefix` is what the reply was made to begin with. Arguments fit the
+    tool's schema; names that it does not list are not allowed unless it says that others are. Where a schema cannot be
+    read, any object fits.
     """
     if not _has_tags(tokenizer):
         return None
     offered = json.dumps([[tool["function"]["name"], tool["function"].get("parameters")] for tool in tools])
-    grammar = Grammar(_matcher(tokenizer, _calls(tokenizer, offered), tuple(ends)).deep_copy(), len(tokenizer))
+    form = None
+    if response_format is not None:
+        form = json.dumps({**_as_object(_schema(response_format)), "x-guidance": COMPACT})
+    try:
+        matcher = _matcher(tokenizer, _calls(tokenizer, offered, form), tuple(ends))
+    except ValueError as fault:
+        raise BadQuestion(f"response_format, or a tool's parameters: {fault}") from fault
+    grammar = Grammar(matcher.deep_copy(), len(tokenizer))
     grammar.take(tokenizer(prefix, add_special_tokens=False)["input_ids"])
     return grammar
+
+
+def _as_object(schema: Any) -> Mapping[str, Any]:
+    return schema if isinstance(schema, Mapping) else {} if schema is not False else {"not": {}}
 
 
 @lru_cache(maxsize=4)
@@ -100,12 +117,12 @@ def _has_tags(tokenizer: Any) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _calls(tokenizer: Any, offered: str) -> str:
-    """Return the grammar of calls of tools, given as JSON: [[name, schema], ...]."""
+def _calls(tokenizer: Any, offered: str, form: str | None = None) -> str:
+    """Return the grammar of calls of tools, given as JSON: [[name, schema], ...]; in place of text JSON of a schema."""
     opens, closes = (f"<[{tokenizer.convert_tokens_to_ids(tag)}]>" for tag in (CALL, CALL_END))
     rules = [
-        "start: TEXT (call (\"\\n\" call)*)?",
-        f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/",
+        *(["start: answer | call (\"\\n\" call)*", f"answer: %json {form}"] if form else
+          ["start: TEXT (call (\"\\n\" call)*)?", f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/"]),
         f"call: {opens} \"\\n\" (NAMES) \"\\n\" {closes}",
     ]
     names = []
@@ -120,7 +137,10 @@ def _readable(schema: Any) -> dict[str, Any]:
     """Return a schema of arguments in which other names are forbidden, or any object's where llguidance cannot read it.
     """
     bound = closed(schema)
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(bound), overrides=SPACED)
-    if bound["type"] != "object" or LLMatcher.validate_grammar(grammar):
+    try:
+        unread = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(bound), overrides=SPACED))
+    except (ValueError, RecursionError) as fault:    # nested too deeply
+        unread = str(fault)
+    if bound["type"] != "object" or unread:
         bound = dict(ANY_OBJECT)
     return {**bound, "x-guidance": SPACED}

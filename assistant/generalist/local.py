@@ -379,11 +379,13 @@ class LocalGeneralist(Generalist):
     def _grammar(self, kwargs: Mapping[str, Any], prefix: str) -> Grammar | None:
         """Return what binds a reply to the form that is asked for, else its calls to the tools on offer."""
         form, tools = kwargs.get("response_format") or {}, _offered(kwargs)
-        if form.get("type", "text") != "text":
-            return json_of(self._processor.tokenizer, form, self._stops())
+        formed = form.get("type", "text") != "text"
         if tools and self._answers.calls:
-            return calls_of(self._processor.tokenizer, tools, self._stops(), prefix)
-        return None
+            either = form if formed and not prefix else None
+            found = calls_of(self._processor.tokenizer, tools, self._stops(), prefix, either)
+            if found is not None or prefix:
+                return found
+        return json_of(self._processor.tokenizer, form, self._stops()) if formed else None
 
     def _about(self, done: Writing) -> dict[str, Any]:
         """Return how a reply ended and, where asked for, the log-probabilities of its tokens."""
@@ -402,7 +404,10 @@ class LocalGeneralist(Generalist):
         """Return the prompt, what the reply begins with, and the settings with tools as the reply may call them."""
         tools = _offered(kwargs)
         prefix = forced(kwargs.get("tool_choice"), tools)
-        row = self._row(messages, tools, prefix)
+        try:
+            row = self._row(messages, tools, prefix)
+        except RecursionError as fault:
+            raise BadQuestion("Tools: their parameters are nested too deeply; wanted fewer levels.") from fault
         own = callable_tools(self._habits(), tools, messages, kwargs.get("tool_choice"))
         return row, prefix, {**kwargs, "tools": own}
 

@@ -49,9 +49,18 @@ def test_counts_of_the_evidence_are_made_true() -> None:
                         rad=(Case("c", "glioma", 0.9, "s"),))
     said = ("This is a brain MRI image. Most likely glioma. 2 of 2 specialists say the same. "
             "9 of 9 similar cases carry this label.")
-    text, supported = template.recounted(said, evidence)
-    assert text == ("This is a brain MRI image. Most likely glioma. 1 of 2 specialists say the same. "
-                    "1 of 1 similar cases carry this label.")
-    assert supported
-    assert template.recounted("Most likely cyst. 2 of 2 specialists say the same.", evidence)[1] is False
-    assert template.recounted("2 of 3 specialists say the same. Hello.", Evidence()) == ("Hello.", True)
+    told = template.sentence("glioma", None, evidence, "")
+    known, asked = ["glioma", "normal"], "What is it?"
+    assert template.decided(template.own_words(said, heard=True), told, known, asked) == (
+        "This is a brain MRI image. Most likely glioma. 1 of 2 specialists say the same. "
+        "1 of 1 similar cases carry this label.")
+    assert template.decided("Most likely cyst. It is round. Most likely normal.", told, known, asked) == (
+        f"It is round. {told}")
+    assert template.own_words("2 of 3 specialists say the same. Hello.", heard=False) == "Hello."
+    assert template.own_words("Of the 1 similar cases carry this label. Hello.", heard=False) == "Hello."
+    alone = "No specialist here is made for a nail. From the image alone: most likely rust."
+    assert template.own_words(alone, heard=False) == alone
+    assert template.own_words(alone, heard=True) == "Most likely rust."
+    assert template.tells_kind("This is a brain MRI image.", "brain MRI")
+    assert not template.tells_kind("This is a brain tumour.", "brain MRI")
+    assert not template.tells_kind("", "brain MRI")

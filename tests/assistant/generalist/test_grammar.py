@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from assistant.errors import GeneralistError
+from assistant.errors import BadQuestion, GeneralistError
 from assistant.generalist.grammar import Grammar, calls_of
 from assistant.generalist.local import LocalGeneralist
 from assistant.generalist.processors import frame, load_processor
@@ -202,3 +202,39 @@ def test_tags_that_are_no_tokens_leave_calls_free(tmp_path: Path) -> None:
     """Spelled letter by letter, a tag is nothing that the grammar could hold on to."""
     spelled = load_processor(checkpoint_of("qwen3_vl", tmp_path)).tokenizer
     assert calls_of(spelled, [BRAIN], [spelled.eos_token_id]) is None
+
+
+FORM = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "properties": {"r": {"enum": ["left"]}},
+                                                          "required": ["r"], "additionalProperties": False}}}
+
+
+@pytest.mark.parametrize(("text", "fits"), [
+    ('{"r":"left"}', True), ('{"r":"right"}', False), ("Left.", False), (written_call("cases", {"k": 3}), True),
+    (written_call("cases", {"k": 30}), False), ('{"r":"left"}' + written_call("cases", {"k": 3}), False)])
+def test_tools_beside_a_form_are_called_or_the_form_is_filled(tokenizer: Any, text: str, fits: bool) -> None:
+    grammar = calls_of(tokenizer, [CASES, BRAIN], [tokenizer.eos_token_id], "", FORM)
+    assert grammar is not None
+    try:
+        grammar.take(tokenizer(text, add_special_tokens=False)["input_ids"])
+        ends = bool(grammar.allowed()[tokenizer.eos_token_id])
+    except GeneralistError:
+        ends = False
+    assert ends is fits
+
+
+def test_a_tool_that_must_be_called_is_called_whatever_the_form(generalist: LocalGeneralist) -> None:
+    bound = generalist.bind_tools([CASES, BRAIN], tool_choice="cases", response_format=FORM, max_tokens=40)
+    (call,) = bound.invoke(HELLO).tool_calls
+    assert call["name"] == "cases"
+    assert 1 <= call["args"]["k"] <= 20
+
+
+def test_what_is_nested_too_deeply_is_told(generalist: LocalGeneralist) -> None:
+    schema: dict[str, Any] = {"type": "integer"}
+    for _ in range(300):
+        schema = {"type": "object", "properties": {"a": schema}}
+    form = {"type": "json_schema", "json_schema": {"schema": schema}}
+    with pytest.raises(BadQuestion, match="response_format"):
+        generalist.invoke(HELLO, response_format=form)
+    with pytest.raises(BadQuestion, match="nested too deeply"):
+        generalist.bind_tools([tool("deep", **schema)], max_tokens=4).invoke(HELLO)
