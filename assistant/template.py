@@ -263,7 +263,8 @@ def numbered(text: str, counts: Mapping[str, int], question: str) -> str:
 
 def report(kind: str, measured: Sequence[str], told: str) -> str:
     """Return a short report: what was found and measured, and the decision as a sentence; "" where nobody decides."""
-    findings = " ".join(f"{words}." for words in (kind[:1].upper() + kind[1:], *measured) if words)
+    found = measured or ["Nobody here locates or measures anything on it"]
+    findings = " ".join(f"{words}." for words in (kind[:1].upper() + kind[1:], *found) if words)
     return f"Findings: {findings}\n\nImpression: {told or 'nobody here names a diagnosis for this kind of image.'}"
 
 

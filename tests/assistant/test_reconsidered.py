@@ -88,7 +88,7 @@ def test_a_label_goes_where_those_who_were_asked_name_none(tmp_path, zoo):
 def test_a_report_is_made_of_what_was_found_and_decided(tmp_path, zoo):
     one = Assistant(generalist=Small(["A nice picture."], favors("glioma")), home=tmp_path)
     findings, impression = one.ask(picture(), "Write a short report.", collaboration="full").text.split("\n\n")[:2]
-    assert findings == "Findings: Brain MRI."
+    assert findings == "Findings: Brain MRI. Nobody here locates or measures anything on it."
     assert impression.startswith("Impression: Most likely glioma (")
 
 
