@@ -244,7 +244,8 @@ class Consultation:
         text = template.own_words(text, heard=bool(self._findings()))
         asked = wants_report(self.question.text)
         known = sorted({*(c.label for c in evidence.rad), *(label for o in evidence.moed for label in o.probabilities)})
-        if known and (asked or not text or template.NAMED.search(text) or template.names(text, known)):
+        named = asked or not text or template.NAMED.search(text) or template.names(text, known)
+        if named and 1 < len(known) <= LIMITS.options:
             weighed = self._weighed(template.shuffled(known, self.question.studies[0].sha256), evidence)
             told = template.sentence(weighed.label, weighed.confidence, weighed.evidence, "")
             text = told if asked else template.decided(text, told, known, self.question.text)
