@@ -36,6 +36,8 @@ from assistant.generalist.turns import as_messages, as_urls
 
 MOST_TOP = 20
 """Alternatives a token that vLLM lists unless started with --max-logprobs."""
+MOST_HASHED = 2 << 30
+"""Bytes of weights that are read for their hash; a large model's would take minutes."""
 OPTION_TOKENS = 64
 """Tokens an option may have."""
 
@@ -73,6 +75,8 @@ class ServedGeneralist(Generalist):
     _chat: ChatOpenAI | None = PrivateAttr(default=None)
     _told: Habits | None = PrivateAttr(default=None)
     _known: dict[str, Listed] | None = PrivateAttr(default=None)
+    _hashed: str | None = PrivateAttr(default=None)
+    """Hash of the model's weights, "" where it is not known here; None before it is asked for."""
     _base: str | None = PrivateAttr(default=None)
     """The model that `model` is an adapter of, where it is one."""
 
@@ -110,9 +114,16 @@ class ServedGeneralist(Generalist):
     def revision(self) -> dict[str, Any]:
         """Return the model's name on its server, the server's address without credentials, and the adapter.
 
-        Of an adapter's weights the hash is told where its folder, as the server names it, can be read from here.
+        Of an adapter's weights the hash is told where its folder, as the server names it, can be read from here; of the
+        model's, too, where they are small enough to be read for it: what was fitted with them is known by it.
         """
         found = {"model": self._connected().model_name, "url": self.base_url, "adapter": None}
+        if self._hashed is None:
+            folder, _ = self._folders()
+            small = folder is not None and _weight_bytes(folder) <= MOST_HASHED
+            self._hashed = (sha256_of(folder) if folder and small else None) or ""
+        if self._hashed:
+            found["sha256"] = self._hashed
         if self._base is None:
             return found
         sha256 = _sha256(self._listed().get(str(self.model), Listed()).root)
@@ -434,6 +445,10 @@ def _here(root: str | None) -> Path | None:
     """Return the folder that a server names, if it is one of this machine; a bare name is none."""
     folder = Path(root) if root else None
     return folder if folder is not None and folder.is_absolute() and folder.is_dir() else None
+
+
+def _weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _sha256(folder: str | None) -> str | None:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
+from assistant.collaboration.fitted import shipped
 from assistant.errors import BadQuestion, BadReply, ServerUnreachable, ToolsUnsupported
 from assistant.generalist.batching import LEFT
 from assistant.generalist.boxes import JsonPixels
+from assistant.generalist.open import NANO, open_generalist
 from assistant.generalist.served import ServedGeneralist
 from tests.fakes import FakeOpenAIServer
 
@@ -249,6 +251,17 @@ def test_addresses_and_keys(monkeypatch: pytest.MonkeyPatch):
     assert "mine" not in repr(ServedGeneralist(host, api_key="mine"))
     with pytest.raises(BadQuestion, match="address"):
         ServedGeneralist("ftp://somewhere")
+
+
+def test_weights_behind_a_server_are_known_where_its_folder_is_here(monkeypatch: pytest.MonkeyPatch):
+    with FakeOpenAIServer() as server:
+        server.root = str(NANO)
+        served, local = ServedGeneralist(server.url, retries=0).revision(), open_generalist(None).revision()
+        assert served["sha256"] == local["sha256"]
+        assert shipped().fits(served) is shipped().fits(local) is True
+        assert not shipped().fits({**served, "sha256": "0" * 64})
+        monkeypatch.setattr("assistant.generalist.served.MOST_HASHED", 1000)
+        assert "sha256" not in ServedGeneralist(server.url, retries=0).revision()
 
 
 def test_many_are_answered_at_the_same_time_in_their_order():
