@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 import assistant.__main__ as cli
 import specialists.__main__ as specialists_cli
 from assistant.errors import ServerUnreachable, TraceNotFound
+from assistant.server import ending
 from assistant.steps import Answer, Case, Declined, Evidence, Opinion, Pool
 from specialists.core import registry
 from specialists.core.card import Card, Label, write_card
@@ -223,7 +223,7 @@ def test_other_failures_have_their_status(fake: Fake, png: str, capfd: pytest.Ca
 def test_serve_refuses_the_world_without_a_key(fake: Fake, monkeypatch: pytest.MonkeyPatch,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     ran: list[Any] = []
-    monkeypatch.setattr(uvicorn, "run", lambda app, **how: ran.append((app, how)))
+    monkeypatch.setattr(ending, "run", lambda app, **how: ran.append((app, how)))
     assert cli.main(["serve", "--host", "0.0.0.0"]) == 2
     assert "CONSILIUM_API_KEY" in capsys.readouterr().err
     assert not ran
@@ -235,7 +235,7 @@ def test_serve_refuses_the_world_without_a_key(fake: Fake, monkeypatch: pytest.M
 
 def test_without_a_key_serve_knows_local_names_only(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[Any] = []
-    monkeypatch.setattr(uvicorn, "run", lambda app, **how: ran.append(app))
+    monkeypatch.setattr(ending, "run", lambda app, **how: ran.append(app))
     assert cli.main(["serve"]) == 0
 
     async def status(host: str) -> int:
