@@ -40,6 +40,7 @@ from assistant.steps import (
     ToolCall,
 )
 from assistant.tools import Result
+from assistant.wording import grammar
 from specialists.core.findings import Box, Boxes, Classification, Finding, Instances, Masks, Refusal, Volumes
 from specialists.core.scope import UNKNOWN
 
@@ -235,31 +236,34 @@ class Consultation:
             yield from self._rest_of_the_panel()
 
     def _made_true(self, text: str) -> tuple[str, Weighed | None]:
-        """Return what a small generalist wrote, held to what others found, and the decision if a label was named.
+        """Return what a small generalist wrote, held to what others found, and the decision where one is made.
 
         Between letters it weighs the evidence better than in words (docs/gsco.md), so that the label is decided there.
-        The counts and the boxes of what a specialist located are theirs; what it left out of what was heard is added.
+        Of its sentences those stay that others back; boxes and counts of what was located are the specialist's.
         """
-        evidence, size, weighed = self._evidence(), self.question.studies[0].size, None
-        text = template.own_words(text, heard=bool(self._findings()))
-        asked = wants_report(self.question.text)
+        question, size, weighed = self.question.text, self.question.studies[0].size, None
+        evidence, kind = self._evidence(), self._kind or ""
+        heard = bool(self._findings() or evidence.rad)
+        text = template.own_words(text, heard=heard)
+        if not heard:
+            return text, None
+        if kind and template.wants_kind(question):
+            return text if template.tells_kind(text, kind) else f"This is {grammar.a(grammar.picture(kind))}.", None
         known = sorted({*(c.label for c in evidence.rad), *(label for o in evidence.moed for label in o.probabilities)})
-        named = asked or not text or template.NAMED.search(text) or template.names(text, known)
-        if named and 1 < len(known) <= LIMITS.options:
+        text, report = template.backed(text, kind, known, question), wants_report(question)
+        placed, counted = template.wants_place(question), template.wants_number(question)
+        if 1 < len(known) <= LIMITS.options and (report or not (placed or counted)):
             weighed = self._weighed(template.shuffled(known, self.question.studies[0].sha256), evidence)
-            told = template.sentence(weighed.label, weighed.confidence, weighed.evidence, "")
-            text = told if asked else template.decided(text, told, known, self.question.text)
-        elif self._findings():
-            text = template.NAMED.sub("", text).strip()     # nobody who was asked names a label
-        if asked and self._findings():
-            return template.report(self._kind or "", self._measured(), text if weighed else ""), weighed
+        named = "" if report or template.tells_kind(text, kind) else kind
+        told = template.sentence(weighed.label, weighed.confidence, weighed.evidence, named) if weighed else ""
+        if report:
+            return template.report(kind, self._measured(), told), weighed
         located = self._located()
         text = corrected(self.generalist.boxes, text, located, size, template.shown_size(size))
-        text = template.numbered(text, {name: len(boxes) for name, boxes in located.items()}, self.question.text)
-        left_out = "" if weighed else template.panel(evidence)
-        nowhere = weighed and not located and "[" not in text and template.wants_place(self.question.text)
-        parts = [template.NOWHERE if nowhere else "", text, left_out, *(f"{words}." for words in self._measured())]
-        return " ".join(filter(None, parts)), weighed
+        text = template.numbered(text, {name: len(boxes) for name, boxes in located.items()}, question)
+        nowhere = placed and not located and "[" not in text
+        parts = [template.NOWHERE if nowhere else "", text, told or template.panel(evidence)]
+        return " ".join(filter(None, [*parts, *(f"{words}." for words in self._measured())])), weighed
 
     def _located(self) -> dict[str, list[Box]]:
         """Return the boxes that specialists found, by their label in small letters."""

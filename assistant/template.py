@@ -198,7 +198,6 @@ COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases car
 SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?(?:most )?similar cases?\b(?:[^.]|\.(?=\d))*\.")
 UNFIT = re.compile(r"\s*(?:No specialist|None of the specialists|The specialists|The tools)\b[^.]*\.")
 ALONE = re.compile(r"(?:From the image alone: |From what I see[:,] )(\w)")
-NAMED = re.compile(r"\b[Mm]ost likely ([^.]+)\.")
 
 
 DIAGNOSIS = "What is the most likely diagnosis?"
@@ -210,6 +209,9 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 HOW_MANY = re.compile(r"\b(?:how many|count|number of)\b", re.IGNORECASE)
 LISTED = re.compile(r"\s*[^.]*\bcounts? \[.*?\}\s*\]\.?", re.DOTALL)
 WHERE = re.compile(r"\b(?:where|locate|location|point (?:to|at))\b", re.IGNORECASE)
+KIND_OF = re.compile(r"\b(?:kind|type|sort) of (?:medical )?(?:image|picture|scan|photo)|\bmodality\b", re.IGNORECASE)
+LEAD_WORDS = 2
+"""Such as "Here:"; more words before boxes name a thing."""
 UNKNOWN_THING = "I cannot tell that."
 NOWHERE = "Where, nobody here can tell on this kind of image."
 
@@ -236,15 +238,23 @@ def names(text: str, labels: Iterable[str]) -> bool:
     return any(re.search(rf"(?<!\w){re.escape(label)}(?!\w)", text, re.IGNORECASE) for label in labels)
 
 
-def decided(text: str, told: str, known: Sequence[str], question: str) -> str:
-    """Return a text whose label is the decided one, as a sentence `told`; whatever else it says of `known` labels goes.
+def backed(text: str, kind: str, known: Iterable[str], question: str) -> str:
+    """Return what others back of a small generalist's words: the kind of image, and boxes, which are corrected later.
 
-    So does a yes or a no, which the label tells; where the question has no word of any label, that cannot be told.
+    Its other sentences are of its own making, on images unlike the taught ones mere sound. A yes or a no goes with
+    them; where the question has no word of any `known` label, that it cannot be told stands in its place.
     """
-    kept = [one for one in SENTENCE.split(text) if not NAMED.search(one) and not names(one, known)]
     words = set(re.findall(r"[^\W\d_]{3,}", " ".join(known).lower())) & set(re.findall(r"\w+", question.lower()))
     first = [] if words or not YES_OR_NO.match(text) else [UNKNOWN_THING]
-    return " ".join([*first, *(one for one in kept if one and not YES_OR_NO.match(one)), told])
+    return " ".join([*first, *(_led(one) for one in SENTENCE.split(text) if "[" in one or tells_kind(one, kind))])
+
+
+def _led(text: str) -> str:
+    """Return a sentence with boxes without its words where they name nothing of what the boxes are about."""
+    lead, opened, boxes = text.partition("[")
+    labels = re.findall(r'"label": "([^"]+)"', boxes)
+    fits = not labels or len(lead.split()) <= LEAD_WORDS or any(label.lower() in lead.lower() for label in labels)
+    return text if fits else opened + boxes
 
 
 def wants_place(question: str) -> bool:
@@ -252,10 +262,20 @@ def wants_place(question: str) -> bool:
     return WHERE.search(question) is not None
 
 
+def wants_number(question: str) -> bool:
+    """Tell whether a question asks how many things there are."""
+    return HOW_MANY.search(question) is not None
+
+
+def wants_kind(question: str) -> bool:
+    """Tell whether a question asks what kind of image it is."""
+    return KIND_OF.search(question) is not None
+
+
 def numbered(text: str, counts: Mapping[str, int], question: str) -> str:
     """Return a text whose numbers of things are those that specialists counted, and that tells what was asked for."""
     asked = [name for name in counts if names(question, (name, grammar.plural(name)))]
-    if asked and HOW_MANY.search(question):
+    if asked and wants_number(question):
         return " ".join(f"There {'is' if counts[name] == 1 else 'are'} {grammar.counted(counts[name], name)}."
                         for name in asked)
     return as_counted(LISTED.sub("", text) if counts else text, counts)

@@ -160,9 +160,8 @@ def test_open_answers_have_the_words_that_serving_reads() -> None:
     assert text == ("This is a brain MRI image. Most likely glioma. 1 of 2 specialists say the same. 3 of 3 similar "
                     "cases carry this label.")
     assert text.startswith(template.looked("glioma", "brain MRI"))
-    decided = template.sentence("glioma", None, Evidence(moed=opinions, rad=cases), "")
-    own = template.own_words(text, heard=True)
-    assert template.decided(own, decided, ["glioma", "meningioma"], "What is it?") == text
+    own = template.backed(template.own_words(text, heard=True), "brain MRI", ["glioma", "meningioma"], "What is it?")
+    assert f"{own} {template.sentence('glioma', None, Evidence(moed=opinions, rad=cases), '')}" == text
     assert len(made(findings.make, replace(BRAIN, opinions=opinions, cases=cases), 3)) == 2
 
 

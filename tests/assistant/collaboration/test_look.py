@@ -49,13 +49,20 @@ def test_counts_of_the_evidence_are_made_true() -> None:
                         rad=(Case("c", "glioma", 0.9, "s"),))
     said = ("This is a brain MRI image. Most likely glioma. 2 of 2 specialists say the same. "
             "9 of 9 similar cases carry this label.")
-    told = template.sentence("glioma", None, evidence, "")
-    known, asked = ["glioma", "normal"], "What is it?"
-    assert template.decided(template.own_words(said, heard=True), told, known, asked) == (
-        "This is a brain MRI image. Most likely glioma. 1 of 2 specialists say the same. "
-        "1 of 1 similar cases carry this label.")
-    assert template.decided("Most likely cyst. It is round. Most likely normal.", told, known, asked) == (
-        f"It is round. {told}")
+    known, kind = ["glioma", "normal"], "brain MRI"
+    own = template.own_words(said, heard=True)
+    assert own == "This is a brain MRI image. Most likely glioma."
+    assert template.backed(own, kind, known, "What is it?") == "This is a brain MRI image."
+    assert template.sentence("glioma", None, evidence, "") == (
+        "Most likely glioma. 1 of 2 specialists say the same. 1 of 1 similar cases carry this label.")
+    sound = 'This is a human look: chest X-ray shows most likely. A brain MRI. Here: [{"bbox_2d": [1, 2, 3, 4]}]'
+    assert template.backed(sound, kind, known, "Where?") == 'A brain MRI. Here: [{"bbox_2d": [1, 2, 3, 4]}]'
+    wrong = 'The specialist finds the polyp: [{"bbox_2d": [1, 2, 3, 4], "label": "optic disc"}].'
+    assert template.backed(wrong, kind, known, "Where?") == '[{"bbox_2d": [1, 2, 3, 4], "label": "optic disc"}].'
+    right = wrong.replace("polyp", "optic disc")
+    assert template.backed(right, kind, known, "Where?") == right
+    assert template.backed("No, there is none.", kind, known, "Is there a fracture?") == "I cannot tell that."
+    assert template.backed("No, it is not.", kind, known, "Is it normal?") == ""
     assert template.own_words("2 of 3 specialists say the same. Hello.", heard=False) == "Hello."
     assert template.own_words("Of the 1 similar cases carry this label. Hello.", heard=False) == "Hello."
     alone = "No specialist here is made for a nail. From the image alone: most likely rust."
