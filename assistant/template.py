@@ -200,6 +200,8 @@ UNFIT = re.compile(r"\s*(?:No specialist|None of the specialists|The specialists
 ALONE = re.compile(r"(?:From the image alone: |From what I see[:,] )(\w)")
 
 
+NAMED = re.compile(r"\b[Mm]ost likely ([^.]+)\.")
+"""A label as a generalist writes it."""
 DIAGNOSIS = "What is the most likely diagnosis?"
 """What is decided where a question names no options."""
 AROUND_KIND = frozenset(re.findall(r"\w+", "a an image it is like looks of photograph picture scan shows this you are "
