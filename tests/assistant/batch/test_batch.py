@@ -229,3 +229,13 @@ def test_ray_gives_the_same_rows(folder: Path, tmp_path: Path, monkeypatch: pyte
     pytest.importorskip("ray")
     monkeypatch.setenv("CONSILIUM_HOME", str(tmp_path / "home"))
     assert commanded(folder, tmp_path / "ray.parquet", "ray") == commanded(folder, tmp_path / "here.parquet", "plain")
+
+
+def test_what_a_library_says_stays_out_of_the_file(zoo: Zoo, folder: Path, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise KeyError("PatientName DOE^JOHN")
+    assistant = opened(tmp_path)
+    monkeypatch.setattr(assistant, "ask", broken)
+    rows = ran(folder, tmp_path / "results.parquet", assistant)
+    assert {(row["error"], row["error_type"]) for row in rows} == {("failed with KeyError", "KeyError")}

@@ -280,3 +280,8 @@ def test_the_command_writes_a_conversation_or_an_answer(tmp_path, monkeypatch, c
         assert (tmp_path / f"{number}.out").stat().st_size > 500
     with pytest.raises(TraceNotFound):
         command.main(["none"])
+
+
+def test_a_question_of_empty_lines_is_written_as_it_is() -> None:
+    assert plain("\n" * 20_000) == "\n" * 20_000
+    assert plain("\n \n- a\n  1. b") == "\n \n\\- a\n  1\\. b"

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from assistant.assistant import Assistant
 from assistant.generalist.local import LocalGeneralist
 from assistant.generalist.scripted import ScriptedGeneralist
+from assistant.server import wire
 from tests.assistant import stand_ins
 from tests.assistant.server.test_app import create, data_url, started, turn
 from tests.fakes import FakeOpenAIServer, tiny_qwen3vl
@@ -232,3 +233,11 @@ def test_langchains_client_works_as_with_openai(client: openai.OpenAI, script: S
     image: Any = HumanMessage([{"type": "text", "text": "What?"}, {"type": "image_url",
                                                                   "image_url": {"url": data_url()}}])
     assert "It shows a ring." in chat.invoke([image]).content
+
+
+@pytest.mark.parametrize("text", ["![" * 20_000, "\n" * 20_000, "![a](data:image/" * 5_000, "![" + "a" * 20_000])
+def test_what_only_begins_like_a_picture_stays(text: str) -> None:
+    """Also where it does so twenty thousand times: a pattern that looked ahead from each took seconds."""
+    assert wire.OVERLAY.sub("", text) == text
+    drawn = "\n\n![Found by a](data:image/jpeg;base64,QUJD)\n\n![Found by b](data:image/png;x)"
+    assert wire.OVERLAY.sub("", f"Seen.{drawn}") == "Seen."
