@@ -198,8 +198,6 @@ COUNT = re.compile(r"\s*\d+ of \d+ (?:specialists say the same|similar cases car
 SIMILAR = re.compile(r"\s*(?:Of the|The) (?:\w+ )?(?:most )?similar cases?\b(?:[^.]|\.(?=\d))*\.")
 UNFIT = re.compile(r"\s*(?:No specialist|None of the specialists|The specialists|The tools)\b[^.]*\.")
 ALONE = re.compile(r"(?:From the image alone: |From what I see[:,] )(\w)")
-
-
 NAMED = re.compile(r"\b[Mm]ost likely ([^.]+)\.")
 """A label as a generalist writes it."""
 DIAGNOSIS = "What is the most likely diagnosis?"

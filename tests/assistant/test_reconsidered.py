@@ -23,6 +23,15 @@ class Small(ScriptedGeneralist):
         return frozenset({"brain MRI"})
 
 
+class Breast(Small):
+    """One that was taught another kind."""
+
+    @property
+    def taught_kinds(self) -> frozenset[str]:
+        """The kinds it was taught."""
+        return frozenset({"breast ultrasound"})
+
+
 @pytest.fixture
 def zoo(monkeypatch) -> Zoo:
     return install(monkeypatch)
@@ -73,11 +82,6 @@ def test_a_later_turn_without_a_call_is_held_to_the_evidence_too(tmp_path, zoo):
 def test_a_label_goes_where_those_who_were_asked_name_none(tmp_path, zoo):
     zoo.kind = "breast ultrasound"
 
-    class Breast(Small):
-        @property
-        def taught_kinds(self) -> frozenset[str]:
-            return frozenset({"breast ultrasound"})
-
     written = "No specialist here is made for a breast ultrasound image. From the image alone: most likely glaucoma."
     answer = Assistant(generalist=Breast([written]), home=tmp_path).ask(picture(), "What do you see?")
     assert "glaucoma" not in answer.text
@@ -101,11 +105,6 @@ def test_where_nobody_locates_anything_that_is_said(tmp_path, zoo):
 def test_boxes_of_what_a_specialist_located_are_the_specialists(tmp_path, zoo):
     zoo.kind = "breast ultrasound"
 
-    class Breast(Small):
-        @property
-        def taught_kinds(self) -> frozenset[str]:
-            return frozenset({"breast ultrasound"})
-
     written = 'Here: [{"bbox_2d": [0, 0, 500, 500], "label": "lesion"}, {"bbox_2d": [0, 0, 9, 9], "label": "lesion"}]'
     answer = Assistant(generalist=Breast([written]), home=tmp_path).ask(picture(), "Where?", collaboration="full")
     assert [(b.label, b.xyxy) for b in answer.boxes] == [("lesion", (8, 4, 16, 12))], "once, and not its own"
@@ -119,11 +118,6 @@ def test_boxes_of_what_a_specialist_located_are_the_specialists(tmp_path, zoo):
     ('I see two lesions. [{"bbox_2d": [1', 'I see one lesion. [{"bbox_2d": [250, ')])
 def test_a_list_of_boxes_that_breaks_off_is_the_specialists(tmp_path, zoo, written, begins):
     zoo.kind = "breast ultrasound"
-
-    class Breast(Small):
-        @property
-        def taught_kinds(self) -> frozenset[str]:
-            return frozenset({"breast ultrasound"})
 
     answer = Assistant(generalist=Breast([written]), home=tmp_path).ask(picture(), "Where?", collaboration="full")
     assert answer.text.startswith(begins)
