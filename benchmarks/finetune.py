@@ -3,7 +3,7 @@
     python -m benchmarks.finetune [--steps 4] [--rounds 3] [--batch 16] [--threads 1] [--write]
 
 The model is the shipped consilium-nano; conversations are drawn, of like length, one image each. The bare loop is what
-one would write by hand: the stock model's own loss, backward, clipping, AdamW, bf16 autocast, over the same batches.
+one would write by hand, in the same precision: the stock model's loss, backward, clipping, AdamW, the same batches.
 Beside it stand `full` and `lora` (TRL's SFTTrainer, of this project's batches; the bare side has PEFT's matrices, too)
 and the loop that makes nano from nothing. Sides take turns round by round in one process; a step is timed from the end
 of the one before, reading and batching included, and the first of a round does not count. What is told is the median,
@@ -36,10 +36,11 @@ from benchmarks.specialists import machine
 from finetune import loop, trainer
 from finetune.config import FullTuning, LoraTuning, TuneConfig
 from finetune.lora import targets
-from finetune.model import open_checkpoint, open_fast
+from finetune.model import open_checkpoint, open_fast, taught_type
 from finetune.plan import Plan, planned
 from instruct_data.records import Record, write
 from specialists.__main__ import parse
+from specialists.core.precision import mixed_precision
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "finetune-speed.json"
 AIM = 0.95
@@ -57,7 +58,7 @@ class Flags:
     batch: int = 16
     threads: int = 1
     write: bool = False
-    """Write results/finetune-speed.json."""
+    """Write results/finetune-speed.json, or ...-float32.json on a CPU that trains in float32."""
 
 
 class Timed(TrainerCallback):
@@ -80,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
         report = measure(flags, Path(folder))
     print(json.dumps(report, indent=1))
     if flags.write:
-        RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+        file = RESULTS if report["precision"] == "bf16" else RESULTS.with_name(f"{RESULTS.stem}-float32.json")
+        file.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
@@ -109,7 +111,8 @@ def measure(flags: Flags, folder: Path) -> dict[str, Any]:
     lessons = plans["full"].lessons
     return {"model": "consilium-nano", "weights": plans["full"].net.weights, "batch": flags.batch,
             "tokens_each": round(lessons.tokens / len(lessons.rows)), "steps": flags.steps * flags.rounds,
-            "threads": flags.threads, "load_average": [round(x, 1) for x in os.getloadavg()], "machine": machine(),
+            "threads": flags.threads,
+            "precision": mixed_precision().replace("no", "float32"), "load_average": [round(x, 1) for x in os.getloadavg()], "machine": machine(),
             "aim": AIM, "rows": rows}
 
 
@@ -150,7 +153,7 @@ def bare(plan: Plan) -> list[Clock]:
     optimizer = torch.optim.AdamW(weights, lr=plan.pace.learning_rate)
     marks = []
     for batch in collated(plan):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision() == "bf16"):
             loss = model(**batch, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -162,7 +165,7 @@ def bare(plan: Plan) -> list[Clock]:
 
 def precision(config: TuneConfig) -> dict[str, Any]:
     """Return the type that the recipe opens the weights in."""
-    return {"dtype": torch.bfloat16} if isinstance(config, LoraTuning) else {}
+    return {"dtype": taught_type(config.model)} if isinstance(config, LoraTuning) else {}
 
 
 def recipe(plan: Plan, folder: Path) -> list[Clock]:

@@ -13,6 +13,23 @@ CONTROLS = ("blank", "noise", "shuffled", "flipped", "text-only")
 SHOWN = ("gsco", "generalist", "best_specialist", "majority", "knn")
 """Arms of a condition that are shown."""
 
+MEASURES: Mapping[str, Mapping[str, str]] = {
+    "image_kind": {"device": "device", "organ": "organ"},
+    "grounding": {"f1": "F1, one to one at IoU 0.5", "recall_any": "recall at IoU 0.5", "precision": "precision",
+                  "absence": "\"not there\" said rightly"},
+    "dialogue": {"mbmr": "mean of BLEU, METEOR stand-in and ROUGE-L", "follow_up": "follow-up question right"},
+    "vqa": {"closed_accuracy": "closed, accuracy", "open_recall": "open, recall of words"},
+    "findings": {"hallucination": "denied finding named (lower is better)", "label_recall": "recall of labels"},
+    "reports": {"label_f1": "F1 of labels", "has_form": "findings and impression",
+                "hallucination": "denied finding named (lower is better)"},
+    "comparison": {"accuracy": "accuracy", "same": "the same finding?", "which": "which of two?",
+                   "count": "which has more?"},
+    "tool_use": {"right": "right in all", "valid": "calls that are valid", "right_tool": "right tool",
+                 "right_arguments": "right arguments", "abstained": "rightly no call",
+                 "form: never_seen": "tool never seen, right in all"},
+    "ordinal": {"kappa": "quadratic kappa", "within_one": "within one level"}}
+"""Measures of a task that are shown, in words; the headline goes first."""
+
 
 def words(results: Results) -> str:
     """Return what the figures say, a line each."""
@@ -88,24 +105,47 @@ def knowing(results: Results, table: Table) -> str:
     return table(head, rows)
 
 
+def published(results: Results, table: Table) -> str:
+    """Return what the paper tells of trust in evidence, beside what is measured here."""
+    found = results.get("gsco")
+    if not found or "forced" not in found.get("conditions", {}):
+        return NONE
+    conflict, everywhere = found["trust"]["conflict"], found["trust"]["natural"]
+    still = found["conditions"]["forced"]["still_found"]["gsco"]
+    told = {("right alone, and still with evidence that says otherwise", "94.5 % (PCam200)"): conflict["uphold"],
+            ("right alone, and still with whatever evidence", ""): everywhere["uphold"],
+            ("wrong alone, and right with evidence that is right", "81.0 % (PneumoniaMNIST)"): conflict["correction"],
+            ("diseases still found when all specialists say \"normal\"", "67.6 % (PCam200)"): still}
+    return table(["share of cases", "published", "here"], [(*words, _share(rate)) for words, rate in told.items()])
+
+
 def tasks(results: Results, table: Table) -> str:
-    """Return the headline of every task: v0, v1.3, one that guesses and one that copies the majority."""
+    """Return what the tasks measure: v0, v1.3, one that guesses and one that copies the majority."""
     found, before = results.get("tasks"), results.get("tasks-v0")
     if not found:
         return NONE
     rows = []
     for name, task in found["tasks"].items():
-        measure = task["headline"]
-        old = before["tasks"].get(name, {}).get("answerers", {}).get("alone") if before else None
-        alone, guess, most = (task["answerers"].get(who) for who in ("alone", "random", "majority"))
-        rows.append((name, measure + (" (lower is better)" if task["lower_is_better"] else ""), task["n"],
-                     _value(old, measure), _value(alone, measure), _range((alone.get(measure) or {}).get("ci95")),
-                     _value(guess, measure), _value(most, measure), _value(alone, "unread")))
-    return table(["task", "measure", "n", "v0", "v1.3", "95 %", "at random", "majority", "v1.3, not read"], rows)
+        old = before["tasks"].get(name, {}).get("answerers", {}) if before else {}
+        several = (old.get("alone"), *(task["answerers"].get(who) for who in ("alone", "random", "majority")))
+        for measure, words in {task["headline"]: "", **MEASURES.get(name, {}), "unread": "not read"}.items():
+            then, alone, guess, most = (_measured(row, measure) for row in several)
+            values = [_number(row.get("value")) for row in (then, alone, guess, most)]
+            values.insert(2, _range(alone.get("ci95")))
+            rows.append((name, words or spoken(measure), alone.get("n", ""), *values))
+    return table(["task", "measure", "n", "v0", "v1.3", "95 %", "at random", "majority"], rows)
 
 
-def _value(row: Mapping[str, Any] | None, measure: str) -> str:
-    return _number(((row or {}).get(measure) or {}).get("value"))
+def _measured(row: Mapping[str, Any] | None, measure: str) -> Mapping[str, Any]:
+    """Return value, interval and count of a measure; "form: NAME" is the share of right answers of one form."""
+    if measure.startswith("form: "):
+        form = (row or {}).get("by_form", {}).get(measure.removeprefix("form: ")) or {}
+        return {"n": form.get("n", ""), "value": form.get("right")}
+    return (row or {}).get(measure) or {}
+
+
+def _share(rate: Mapping[str, Any]) -> str:
+    return "" if rate["rate"] is None else f"{100 * rate['rate']:.1f} % of {rate['n']}"
 
 
 def _f1(row: Mapping[str, Any] | None) -> str:
@@ -114,6 +154,11 @@ def _f1(row: Mapping[str, Any] | None) -> str:
 
 def _interval(row: Mapping[str, Any] | None) -> str:
     return _range((row or {}).get("ci95"))
+
+
+def spoken(measure: str) -> str:
+    """Return the name of a measure in words."""
+    return measure.replace("_", " ")
 
 
 def _number(value: float | None) -> str:

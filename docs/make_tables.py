@@ -29,6 +29,8 @@ from specialists import catalog  # noqa: E402
 PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end: (?P=name) -->)",
                   re.DOTALL)
 EXAMPLE = re.compile(r"<!-- run -->\n```python\n(?P<code>.*?)```", re.DOTALL)
+Plain = str | int | float
+"""What stands in a cell of a table as it is."""
 
 
 def documents() -> list[Path]:
@@ -167,15 +169,32 @@ def triage() -> str:
 
 
 def claims() -> str:
-    """Return the other results: their top-level figures, one table a file."""
+    """Return the other results, a file each: their own sentences, or else their figures."""
     parts = []
     for stem, value in committed().items():
         if "settings" in value or not isinstance(value, dict):
             continue
-        rows = [(spoken(key), f"{item:.4g}" if isinstance(item, float) else item)
-                for key, item in value.items() if isinstance(item, str | int | float)]
+        of = {} if "claim" in value else {key: item for key, item in value.items() if isinstance(item, Mapping)}
+        flat = {key: item for key, item in of.items() if all(isinstance(x, Plain) for x in item.values())}
+        rows = [(spoken(key), plain(item)) for key, item in value.items() if isinstance(item, Plain)]
+        rows += [(f"{spoken(key)}: {spoken(name)}", plain(x)) for key, item in flat.items() for name, x in item.items()]
         parts.append(f"### {stem}\n\n" + table(["what", "value"], rows))
-    return "\n".join(parts) or "No other result is committed yet.\n"
+        parts += [_crossed(key, item) for key, item in of.items() if key not in flat]
+        if listed := value.get("rows"):
+            parts.append(table(list(map(spoken, listed[0])), [[plain(x) for x in row.values()] for row in listed]))
+    return "\n".join(filter(None, parts)) or "No other result is committed yet.\n"
+
+
+def _crossed(name: str, value: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table of figures that have two names each; empty where they have more."""
+    rows = [(spoken(key), *map(plain, row.values())) for key, row in value.items()
+            if all(isinstance(x, Plain) for x in row.values())]
+    return table([spoken(name), *map(spoken, next(iter(value.values())))], rows) if rows else ""
+
+
+def plain(item: object) -> object:
+    """Return a figure with four digits that count."""
+    return f"{item:.4g}" if isinstance(item, float) else item
 
 
 def trust() -> str:
@@ -240,6 +259,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "gsco-conditions": lambda: gsco.conditions(committed(), table),
     "gsco-controls": lambda: gsco.controls(committed(), table),
     "gsco-knowing": lambda: gsco.knowing(committed(), table), "gsco-tasks": lambda: gsco.tasks(committed(), table),
+    "gsco-published": lambda: gsco.published(committed(), table),
 }
 RUN_PARTS: dict[str, Callable[[], str]] = {"example": example_output}
 

@@ -26,6 +26,7 @@ from assistant.generalist.processors import Row
 from finetune.data import NOT_LEARNED, Reader, batches
 from finetune.lessons import open_lessons, open_reader
 from finetune.model import open_fast, part_of, save
+from specialists.core.precision import mixed_precision
 
 LOG = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def answer_loss(model: Any, batch: Row) -> Tensor:
 
 def tune(model: Any, reader: Reader[Any], rows: Sequence[Any], config: LoopConfig) -> float:
     """Train `model` in place and return the seconds it took."""
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=mixed_precision(), cpu=not torch.cuda.is_available())
     model.to(accelerator.device)
     optimizer = torch.optim.AdamW(_groups(model, config), betas=(0.9, 0.98), weight_decay=0.02)
     generator = np.random.default_rng(config.seed)

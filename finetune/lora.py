@@ -16,9 +16,10 @@ from transformers import BitsAndBytesConfig
 from finetune import looks, trainer
 from finetune.card import write_card
 from finetune.config import LoraTuning
-from finetune.model import empty_net, open_checkpoint, open_fast, part_of, stored_type
+from finetune.model import empty_net, open_checkpoint, open_fast, part_of, taught_type
 from finetune.plan import planned
 from specialists.core.errors import BadData
+from specialists.core.precision import mixed_precision
 
 
 def run(config: LoraTuning) -> None:
@@ -39,20 +40,21 @@ def run(config: LoraTuning) -> None:
 
 
 def opened(config: LoraTuning, *, spread: bool) -> Any:
-    """Return the frozen net, in the type it is stored in or in 4 bits; `spread` is for DeepSpeed."""
+    """Return the frozen net, in the type it is taught in or in 4 bits; `spread` is for DeepSpeed."""
     if config.verb == "qlora":
         return in_four_bits(config)
     opener = open_checkpoint if spread else open_fast
-    return opener(config.model, dtype=stored_type(config.model))[0]
+    return opener(config.model, dtype=taught_type(config.model))[0]
 
 
 def in_four_bits(config: LoraTuning) -> Any:
-    """Return the net in bfloat16, its language model's linear layers in 4-bit NormalFloat."""
+    """Return the net in bfloat16, or float32 where that is faster, its language model's linear layers in 4 bits."""
     rest = [name for name, module in empty_net(config.model).named_modules()
             if isinstance(module, nn.Linear) and part_of(name) != "language"]
-    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16,
+    kept = torch.bfloat16 if mixed_precision() == "bf16" else torch.float32
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=kept,
                               bnb_4bit_use_double_quant=True, llm_int8_skip_modules=rest)
-    net, _ = open_checkpoint(config.model, dtype=torch.bfloat16, quantization_config=four,
+    net, _ = open_checkpoint(config.model, dtype=kept, quantization_config=four,
                              device_map={"": trainer.device()})
     for module in net.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # measuring packs weights so that they learn no more

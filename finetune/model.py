@@ -19,6 +19,7 @@ from transformers.utils.hub import cached_file
 
 from finetune.nano import SIZE, hasten
 from specialists.core.errors import BadData
+from specialists.core.precision import mixed_precision
 
 PARTS = {
     "connector": re.compile(r"\b(deepstack_merger_list|merger|multi_modal_projector|connector)\."),
@@ -60,6 +61,11 @@ def stored_type(model: Path) -> torch.dtype:
     return AutoConfig.from_pretrained(model).dtype or torch.float32
 
 
+def taught_type(model: Path) -> torch.dtype:
+    """Return the type that frozen weights are opened in for tuning: the stored one, or float32 where that is faster."""
+    return stored_type(model) if mixed_precision() == "bf16" else torch.float32
+
+
 def empty_net(path: Path) -> Any:
     """Return the net of a checkpoint without its weights."""
     folder_of(path)
@@ -89,9 +95,12 @@ def save(model: Any, source: Path, out: Path, state: Mapping[str, torch.Tensor] 
     What the source names rightly is left out of consilium.json: it was measured with other weights.
     `state` holds the weights where `model` itself does not, as under ZeRO-3.
     """
-    given: dict[str, Any] = {} if state is None else {"state_dict": dict(state)}
+    stored, given = stored_type(source), {}
     if state is None:
-        model.to(stored_type(source))
+        model.to(stored)
+    else:
+        given["state_dict"] = {name: weight.to(stored) if weight.is_floating_point() else weight
+                               for name, weight in state.items()}
     model.save_pretrained(out, max_shard_size="14MB" if is_nano(source) else "5GB", **given)
     for file in folder_of(source).iterdir():
         about_weights = file.suffix in WEIGHTS or file.name.endswith(".index.json")

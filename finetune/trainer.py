@@ -33,6 +33,7 @@ from finetune.data import NOT_LEARNED
 from finetune.diary import Diary
 from finetune.lessons import Lessons
 from finetune.plan import Plan
+from specialists.core.precision import mixed_precision
 
 
 def arguments(config: TuneConfig, pace: Pace, conversations: int) -> SFTConfig:
@@ -46,7 +47,8 @@ def arguments(config: TuneConfig, pace: Pace, conversations: int) -> SFTConfig:
         per_device_train_batch_size=pace.batch, per_device_eval_batch_size=pace.batch,
         gradient_accumulation_steps=pace.accumulate, num_train_epochs=config.passes, max_steps=config.steps or -1,
         learning_rate=pace.learning_rate, lr_scheduler_type="cosine", warmup_steps=max(1, round(0.05 * steps)),
-        optim="adamw_torch", max_grad_norm=1.0, bf16=True, use_cpu=cpu, activation_checkpointing=pace.checkpointing,
+        optim="adamw_torch", max_grad_norm=1.0, bf16=mixed_precision() == "bf16", use_cpu=cpu,
+        activation_checkpointing=pace.checkpointing,
         logging_first_step=True, logging_steps=max(1, steps // 200), save_steps=config.save_steps, save_total_limit=1,
         eval_strategy="epoch" if config.validate else "no",
         deepspeed=stage(config, pace) if several > 1 else None,

@@ -16,13 +16,14 @@ from typing import Any
 from langchain_core.messages import AIMessage
 
 from assistant.assistant import Assistant, revisions
+from assistant.collaboration.look import own_looks
 from assistant.errors import ConsiliumError, ServerUnreachable
 from assistant.evaluation.figures import MIN_COUNT
 from assistant.evaluation.harness import Asked, Reply, Task, words
 from assistant.evaluation.wrapped import TextOnly, named
 from assistant.generalist.generalist import Generalist
 from assistant.steps import Answer, Collaboration
-from assistant.template import Message, png_url
+from assistant.template import Message, decision, png_url
 from specialists.core import registry
 from specialists.core.study import Study
 
@@ -40,7 +41,8 @@ class GeneralistAlone:
 
     def name(self) -> str:
         """Return its kind and the identity of its weights."""
-        return f"alone {_identity(self.generalist.revision())}"
+        looks = " with its look" if getattr(self.generalist, "look_record", None) else ""
+        return f"alone {_identity(self.generalist.revision())}{looks}"
 
     def answer(self, questions: Sequence[Asked], images: Sequence[Sequence[Study]]) -> list[Reply]:
         """Score the questions with options together, and write the other answers together, by the tools offered."""
@@ -64,10 +66,21 @@ class GeneralistAlone:
 
     def _replies(self, questions: Sequence[Asked], asked: Sequence[list[Message]]) -> list[Reply]:
         if questions[0].options:
+            asked = [self._looked(question, messages) for question, messages in zip(questions, asked, strict=True)]
             scored = self.generalist.score_many(asked, [question.options for question in questions])
             return [best(scores) for scores in scored]
         tools = [dict(tool) for tool in questions[0].tools]
         return [_said(message) for message in self.generalist.reply_many(asked, tools=tools or None)]
+
+    def _looked(self, asked: Asked, messages: list[Message]) -> list[Message]:
+        """Return the prompt with its own look in it where it was validated on these options, as the assistant asks."""
+        if not (asked.choices and asked.question and asked.images):
+            return messages
+        urls = [part["image_url"]["url"] for part in messages[-1]["content"] if part["type"] == "image_url"]
+        look = own_looks(self.generalist, [urls], asked.kind, [asked.choices])[0]
+        if look is None:
+            return messages
+        return decision(asked.question, urls, asked.choices, evidence=None, kind=asked.kind, look=look)
 
 
 class Whole:

@@ -18,6 +18,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from specialists.core.precision import mixed_precision
+
 LOG = logging.getLogger(__name__)
 
 
@@ -78,12 +80,12 @@ def fit(model: nn.Module, pixels: np.ndarray, targets: np.ndarray, loss: Loss, c
     """Train in place and return the model in evaluation mode.
 
     `pixels` is uint8 (N, ..., C), the channels last; `targets` is (N,) class numbers, or (N, L, H, W) masks that
-    move with the image, or what the method's own `move` and `loss` take. AdamW, one-cycle, bf16 autocast, gradient
-    norm clipped at 1. Seed the model before building it. A training resumed from `watch.checkpoint` ends with the
-    same weights as one that was never stopped.
+    move with the image, or what the method's own `move` and `loss` take. AdamW, one-cycle, bf16 autocast where this
+    machine is fast at it, gradient norm clipped at 1. Seed the model before building it. A training resumed from
+    `watch.checkpoint` ends with the same weights as one that was never stopped.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=mixed_precision(), cpu=not torch.cuda.is_available())
     optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate)
     steps = max(1, len(pixels) // config.batch)
     batch = min(config.batch, len(pixels))

@@ -45,6 +45,21 @@ def test_options_are_scored_and_images_stand_in_their_place(asked):
     assert generalist.seen[0].options == ("A", "B", "C")
 
 
+def test_its_own_look_stands_in_the_prompt_where_it_was_validated_on_the_options(asked):
+    class Seer(ScriptedGeneralist):
+        @property
+        def look_record(self):
+            return dict.fromkeys(("alpha", "beta", "gamma"), 0.7)
+
+    named = replace(asked[0], kind="stone", choices=("alpha", "beta", "gamma"), question="Which stone?")
+    other = replace(named, choices=("one", "two", "three"))
+    seer = Seer(scores={"B": 0.7, "A": 0.2, "C": 0.1})
+    harness.ask([named, other], GeneralistAlone(seer))
+    prompts = [seen.messages[-1].content[-1]["text"] for seen in seer.seen if seen.options == ("A", "B", "C")]
+    assert [("own_look" in text, "Which stone?" in text) for text in prompts] == [(True, True), (False, False)]
+    assert GeneralistAlone(seer).name() != GeneralistAlone(ScriptedGeneralist(scores={})).name()
+
+
 def test_free_text_and_tools(free):
     called = AIMessage("", tool_calls=[{"name": "stones_first", "args": {}, "id": "1", "type": "tool_call"}],
                        invalid_tool_calls=[InvalidToolCall(type="invalid_tool_call", name=None, args="{oops", id="2",
