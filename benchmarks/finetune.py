@@ -112,8 +112,9 @@ def measure(flags: Flags, folder: Path) -> dict[str, Any]:
     return {"model": "consilium-nano", "weights": plans["full"].net.weights, "batch": flags.batch,
             "tokens_each": round(lessons.tokens / len(lessons.rows)), "steps": flags.steps * flags.rounds,
             "threads": flags.threads,
-            "precision": mixed_precision().replace("no", "float32"), "load_average": [round(x, 1) for x in os.getloadavg()], "machine": machine(),
-            "aim": AIM, "rows": rows}
+            "precision": mixed_precision().replace("no", "float32"),
+            "load_average": [round(x, 1) for x in os.getloadavg()], "machine": machine(), "aim": AIM,
+            "rows": rows}
 
 
 def draw(folder: Path, count: int) -> None:
