@@ -20,6 +20,7 @@ from assistant.collaboration.evidence import assemble
 from assistant.collaboration.fitted import Fitted
 from assistant.collaboration.look import own_looks
 from assistant.collaboration.rad import SIMILAR_CASES, Retrieved
+from assistant.collaboration.rotations import joined, rotations
 from assistant.collaboration.shortlist import shortlist
 from assistant.collaboration.texts import SIMILAR_TEXTS, Apart, Found, TextIndex, wants_report
 from assistant.errors import BadReply, ToolsUnsupported
@@ -148,7 +149,7 @@ class Consultation:
     def _weighed(self, options: Sequence[str], evidence: Evidence) -> Weighed:
         """Decide between options with the evidence."""
         self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
-        alone = self._score("alone", options, None)
+        alone = self._score("alone", [options], None)
         arbiter, told = self.fitted.arbiter, self.fitted.shown(self.domain, options, evidence)
         decided = self._decide(options, told, alone) if told != Evidence() else alone
         conflict = arbiter.conflict(alone, decided, evidence)
@@ -164,22 +165,24 @@ class Consultation:
     def _decide(self, options: Sequence[str], told: Evidence, alone: Mapping[str, float]) -> dict[str, float]:
         """Return the generalist's probabilities over all options with evidence; the published prompt names them all."""
         if self.question.style == "published":
-            return self._score("decision", options, told)
+            return self._score("decision", [options], told)
         short = shortlist(options, told, max(alone, key=alone.__getitem__))
-        return short.whole(self._score("decision", short.options, short.evidence))
+        return short.whole(self._score("decision", rotations(short.options), short.evidence))
 
-    def _score(self, purpose: str, options: Sequence[str], evidence: Evidence | None) -> dict[str, float]:
-        """Return the generalist's probabilities over the options."""
-        messages = template.decision(self._decided, self._urls, options, evidence=evidence,
-                                     style=self.question.style, kind=self._kind, look=self._look)
-        letters = template.letters(len(options))
-        scores = self.generalist.score(messages, letters)
-        shares = [math.exp(scores[letter]) for letter in letters]
-        if not sum(shares) > 0 or not math.isfinite(sum(shares)):
-            raise BadReply(f"The generalist's scores of the options are {scores}; wanted log-probabilities.")
-        found = {option: share / sum(shares) for option, share in zip(options, shares, strict=True)}
-        self._record(purpose, messages, options=list(options), probabilities=found)
-        return found
+    def _score(self, purpose: str, orders: Sequence[Sequence[str]], evidence: Evidence | None) -> dict[str, float]:
+        """Return the generalist's probabilities over the options, the mean over the orders that they are shown in."""
+        prompts = [template.decision(self._decided, self._urls, order, evidence=evidence, style=self.question.style,
+                                     kind=self._kind, look=self._look) for order in orders]
+        letters = template.letters(len(orders[0]))
+        found = []
+        for order, messages, scores in zip(
+                orders, prompts, self.generalist.score_many(prompts, [letters] * len(orders)), strict=True):
+            shares = [math.exp(scores[letter]) for letter in letters]
+            if not sum(shares) > 0 or not math.isfinite(sum(shares)):
+                raise BadReply(f"The generalist's scores of the options are {scores}; wanted log-probabilities.")
+            found.append({option: share / sum(shares) for option, share in zip(order, shares, strict=True)})
+            self._record(purpose, messages, options=list(order), probabilities=found[-1])
+        return joined(found)
 
     # 2) an open question: free text, alone, with all evidence, or after tools
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from assistant import template
 from assistant.collaboration.arbiter import Arbiter, Judged
 from assistant.collaboration.look import own_looks
+from assistant.collaboration.rotations import joined, rotations
 from assistant.collaboration.shortlist import Shortlist, shortlist
 from assistant.evaluation.cases import BATCH, QUESTION, CaseEvidence, Domain
 from assistant.steps import Case, Evidence, Opinion, Style
@@ -59,12 +61,14 @@ def shortlisted(arm: str, case: CaseEvidence, own: str) -> tuple[Shortlist, Styl
     return (shortlist(case.options, evidence, own) if style == "calibrated" else all_shown), style
 
 
-def prompt(short: Shortlist, style: Style, url: str, kind: str, question: str = QUESTION,
-           look: Opinion | None = None) -> Prompt:
-    """Return the messages of a generalist's arm, and the letters of the options shown."""
-    messages = template.decision(question, [url], short.options, evidence=short.evidence, style=style, kind=kind,
-                                 look=look)
-    return messages, template.letters(len(short.options))
+def prompts(short: Shortlist, style: Style, url: str, kind: str, question: str = QUESTION,
+            look: Opinion | None = None) -> list[Prompt]:
+    """Return the prompts of a generalist's arm: with evidence one a rotation of the options, but the published one."""
+    turned = style == "calibrated" and short.evidence not in (None, Evidence())
+    orders = rotations(short.options) if turned else [short.options]
+    letters = template.letters(len(short.options))
+    return [(template.decision(question, [url], order, evidence=short.evidence, style=style, kind=kind, look=look),
+             letters) for order in orders]
 
 
 def ask(cases: Sequence[CaseEvidence], domain: Domain, generalist: Scores, view: View, arms: Sequence[str], *,
@@ -83,9 +87,10 @@ def ask(cases: Sequence[CaseEvidence], domain: Domain, generalist: Scores, view:
         own = dict.fromkeys(places, "")
         for turn in (["generalist"], [arm for arm in arms if arm != "generalist"]):
             asked = [(place, arm, *shortlisted(arm, cases[place], own[place])) for place in places for arm in turn]
-            prompts = [prompt(short, style, urls[p], domain.kind, question, looks[p]) for p, _, short, style in asked]
-            for (place, arm, short, _), scored in zip(asked, _score(generalist, prompts), strict=True):
-                result[arm][place] = _over_labels(scored, short, column)
+            turned = [prompts(short, style, urls[p], domain.kind, question, looks[p]) for p, _, short, style in asked]
+            scored = iter(_score(generalist, [prompt for some in turned for prompt in some]))
+            for (place, arm, short, _), some in zip(asked, turned, strict=True):
+                result[arm][place] = _over_labels(list(islice(scored, len(some))), short, column)
             own = {p: max(cases[p].options, key=lambda o: result["generalist"][p][column[o]]) for p in places}
         advance(len(places))
     return {arm: result[arm] for arm in arms}
@@ -105,13 +110,18 @@ def _score(generalist: Scores, prompts: Sequence[Prompt]) -> list[Mapping[str, f
     return placed
 
 
-def _over_labels(scored: Mapping[str, float], short: Shortlist, column: Mapping[str, int]) -> Floats:
-    log = np.array([scored.get(letter, -np.inf) for letter in template.letters(len(short.options))])
-    shares = _normalized(np.exp(log - log.max())) if np.isfinite(log.max()) else _uniform(len(log))
+def _over_labels(scored: Sequence[Mapping[str, float]], short: Shortlist, column: Mapping[str, int]) -> Floats:
+    decided = joined([_shares(one, order) for one, order in zip(scored, rotations(short.options), strict=False)])
     found = np.zeros(len(column))
-    for option, share in short.whole(dict(zip(short.options, shares.tolist(), strict=True))).items():
+    for option, share in short.whole(decided).items():
         found[column[option]] = share
     return found
+
+
+def _shares(scored: Mapping[str, float], order: Sequence[str]) -> dict[str, float]:
+    log = np.array([scored.get(letter, -np.inf) for letter in template.letters(len(order))])
+    shares = _normalized(np.exp(log - log.max())) if np.isfinite(log.max()) else _uniform(len(log))
+    return dict(zip(order, shares.tolist(), strict=True))
 
 
 def opinion_arms(cases: Sequence[CaseEvidence], domain: Domain) -> dict[str, Floats]:
