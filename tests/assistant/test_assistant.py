@@ -32,7 +32,7 @@ def zoo(monkeypatch) -> Zoo:
 
 
 def favors(*wanted: str, share: float = 0.9):
-    """Return scores that favor an option whatever its letter, the nth of `wanted` in the nth call."""
+    """Return scores that favor an option whatever its letter, the nth of `wanted` in the nth call, the last ever on."""
     queue = list(wanted)
 
     def scores(messages, letters):
@@ -91,7 +91,9 @@ def test_full_asks_everybody_and_decides_with_the_evidence(tmp_path, zoo, style)
     assert [o.specialist for o in answer.evidence.moed] == [n for n in zoo.cards if n.startswith("brain")]
     assert len(answer.evidence.rad) == 5
     assert zoo.retrieved == [("brain_mri", 10, "p1")]
-    alone, decided = one.generalist.seen
+    alone, decided, *turned = one.generalist.seen
+    assert len(turned) == (style == "calibrated")
+    assert decided.text not in [seen.text for seen in turned]
     assert ("specialist models are" in decided.text) is (style == "published")
     assert "brain_mri_hybrid" in decided.text or style == "published"
     assert "pecialist" not in alone.text
@@ -120,7 +122,9 @@ def test_auto_lets_the_generalist_choose(tmp_path, zoo):
     assert "I think" not in answer.text  # the decision is a letter; the loop's own words are not the answer
     trace = one.records.trace(answer.trace_id)
     assert [call["name"] for call in trace["tools"]] == ["brain_mri_residual", "similar_cases"]
-    assert [p["purpose"] for p in trace["prompts"]] == ["call", "call", "alone", "decision"]
+    assert [p["purpose"] for p in trace["prompts"]] == ["call", "call", "alone", "decision", "decision"]
+    first, second = (list(p["options"]) for p in trace["prompts"][-2:])
+    assert first == second[::-1], "the two options left open, under each letter once"
 
 
 def test_auto_without_calls_has_no_evidence(tmp_path, zoo):
@@ -139,7 +143,8 @@ def test_options_are_matched_and_their_order_does_not_depend_on_the_caller(tmp_p
     assert answer.evidence.moed[0].label == "GLIOMA"
     assert sum(answer.evidence.moed[0].probabilities.values()) == pytest.approx(1)
     assert list(answer.options) == options
-    assert one.generalist.seen[1].text == one.generalist.seen[3].text
+    texts, half = [seen.text for seen in one.generalist.seen], len(one.generalist.seen) // 2
+    assert texts[:half] == texts[half:]
     assert answer.options == again.options
 
 

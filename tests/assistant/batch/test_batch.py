@@ -86,7 +86,7 @@ def test_it_goes_on_where_it_was_cut_off(zoo: Zoo, folder: Path, tmp_path: Path,
 
     def scores(messages: Any, options: Any) -> dict[str, float]:
         asked.append(1)
-        if len(asked) > 4 * 2:      # alone and with evidence: four images
+        if len(asked) > 4 * 3:      # alone, and with evidence in two orders: four images
             raise ServerUnreachable("gone")
         return {"A": 0.7, "B": 0.3}
 
