@@ -44,7 +44,7 @@ $(VLLM)/.installed: tests/declare_torchvision.py
 	@touch $@
 
 test-deepspeed: install  ## tuning by two processes with ZeRO-2 and ZeRO-3, on the CPU
-	$(BIN)/python -m pip install --constraint constraints.txt ".[deepspeed]"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[deepspeed]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist --deepspeed tests/finetune/test_deepspeed.py
 
 check: install  ## lint, types, import arrows, generated docs

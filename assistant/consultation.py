@@ -126,7 +126,7 @@ class Consultation:
         """Domain whose specialists are asked, once triage has seen the image."""
         return self._scoping.triaged.domain
 
-    # 1) a question with options: evidence, two scores, a sentence
+    # 1) a question with options: evidence, scores without and with it, a sentence
 
     def _choose(self, options: Sequence[str]) -> Iterator[Step]:
         if self.question.collaboration == "full":

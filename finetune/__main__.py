@@ -153,7 +153,7 @@ def _tune(config: Any, train: Callable[[Any], None]) -> None:
 
         sys.stdout.write(dry_run.told(config, colored=sys.stdout.isatty()))
     elif importlib.util.find_spec("trl") is None:
-        raise BadData("Tuning needs TRL and TensorBoard: pip install 'consilium[train]'.")
+        raise BadData("Tuning needs TRL and TensorBoard: pip install -e '.[train]' in the project's folder.")
     else:
         train(config)
 

