@@ -110,6 +110,7 @@ def _engine(flags: Consult, plan: Any, results: Any, progress: Progress) -> None
     try:
         ray = importlib.import_module("assistant.batch.on_ray")
     except ModuleNotFoundError as missing:
-        raise BadQuestion(f"The engine ray needs {missing.name}: pip install -e '.[ray]' in the project's folder.") from None
+        raise BadQuestion(f"The engine ray needs {missing.name}: pip install -e '.[ray]' in the project's "
+                          "folder.") from None
     ray.run(plan, flags.source, results, progress, workers=flags.workers, gpus_each=flags.gpus_each,
             address=flags.address or None)
