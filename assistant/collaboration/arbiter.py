@@ -128,7 +128,7 @@ class Arbiter:
     def refer_reason(self, confidence: float, conflict: bool, pool: Pool | None) -> str | None:
         """Return why a decision should go to a human, None when it need not."""
         if confidence < self.refer_under:
-            return f"the confidence of {confidence:.0%} is under {self.refer_under:.0%}"
+            return f"the confidence of {100 * confidence:.0f} % is under {100 * self.refer_under:.0f} %"
         unsure = pool is None or (confidence < self.sure and pool.probabilities[pool.label] < self.sure)
         if conflict and unsure:
             return "the image and the evidence disagree, and neither is sure"

@@ -215,3 +215,12 @@ def test_the_study_is_described_without_guesses():
     line = render.study_line(volume, View())
     for expected in ("NIfTI", "60 × 40 pixels", "slice 3 of 5", "1 × 0.5 mm", "window center 40, width 80"):
         assert expected in line
+
+
+def test_the_reason_to_refer_stands_once_in_a_message():
+    reason = "the confidence of 47 % is under 50 %"
+    text = f"Most likely glioma (47 %). Refer to a human: {reason}."
+    html = render.answer_message("", double.answer(study(), text=text, refer=True, refer_reason=reason))["content"]
+    assert html.count("is under 50 %") == 1
+    assert "Refer to a human:" not in html
+    assert "Most likely glioma (47 %)." in html
