@@ -46,6 +46,8 @@ from specialists.core.findings import Box, Boxes, Classification, Finding, Insta
 from specialists.core.scope import UNKNOWN
 
 EMPTY = "I cannot tell."
+GUESSED = "no specialist or similar case speaks of these options, and its own look was not validated on them"
+"""Why a human is to decide where a small generalist, which learned to look in words, has a letter to go by alone."""
 FIRST_ONLY = "Specialists and similar cases looked at the first image only."
 
 Message = Mapping[str, Any]
@@ -151,16 +153,18 @@ class Consultation:
         self._look = own_looks(self.generalist, [self._urls], self._kind, [options])[0]
         alone = self._score("alone", [options], None)
         arbiter, told = self.fitted.arbiter, self.fitted.shown(self.domain, options, evidence)
-        decided = self._decide(options, told, alone) if told != Evidence() else alone
+        decided = self._decide(options, told, alone) if told.moed or told.rad else alone
         conflict = arbiter.conflict(alone, decided, evidence)
         pool = arbiter.pool(alone, evidence) if evidence.moed or evidence.rad else None
         evidence = replace(evidence, arbiter=pool, conflict=conflict)
         label = max(decided, key=decided.__getitem__)
         believed = arbiter.believed(alone, decided, evidence, conflict)
         sure = believed[label]
-        known = self._kind is not None and self._scoping.triaged.source == "triage"
-        confidence = sure if known else None  # calibrated on known kinds: it says nothing of others
-        return Weighed(label, decided, believed, confidence, arbiter.refer_reason(sure, conflict, pool), evidence)
+        guessed = pool is None and self._look is None and bool(self.generalist.look_record)
+        known = self._kind is not None and self._scoping.triaged.source == "triage" and not guessed
+        confidence = sure if known else None  # calibrated on known kinds and options: it says nothing of others
+        reason = GUESSED if guessed else arbiter.refer_reason(sure, conflict, pool)
+        return Weighed(label, decided, believed, confidence, reason, evidence)
 
     def _decide(self, options: Sequence[str], told: Evidence, alone: Mapping[str, float]) -> dict[str, float]:
         """Return the generalist's probabilities over all options with evidence; the published prompt names them all."""

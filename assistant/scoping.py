@@ -29,7 +29,7 @@ class Scoping:
     declined: tuple[Declined, ...]
     """One a specialist when no specialist is made for this kind of image, else empty."""
     made_for_it: bool
-    """Some specialist is made for this kind of image."""
+    """Some specialist is made for this very kind of image, not for one that it might be, too."""
 
 
 def scoping(question: Question, skill: frozenset[str] = frozenset()) -> Scoping:
@@ -38,27 +38,27 @@ def scoping(question: Question, skill: frozenset[str] = frozenset()) -> Scoping:
     kinds = _told(question, seen, skill)
     cards = [card for card in registry.cards().values() if card.task != "triage"]
     refused = {card.name: in_scope(card, kinds) for card in cards}
-    made_for_it = [card for card in cards if refused[card.name] is None]
-    asked = tuple(card.name for card in made_for_it if card.name not in question.without)
-    if not made_for_it:
+    admitted = [card for card in cards if refused[card.name] is None]
+    asked = tuple(card.name for card in admitted if card.name not in question.without)
+    if not admitted:
         declined += [Declined(name, r.reason) for name, r in refused.items()
                      if r is not None and name not in question.without]
     triaged = Triaged(kinds.label, seen.probabilities.get(kinds.label, 0.0),
-                      _domain(made_for_it, question.options, kinds.label), asked)
-    if kinds is not seen:
+                      _domain(admitted, question.options, kinds.label), asked)
+    if kinds.specialist != seen.specialist:
         known = seen.label != UNKNOWN
         triaged = replace(triaged, source="question" if question.kind else "adapter",
                           looks_like=f"{seen.label} ({percent(seen.probability)})" if known else "")
-    return Scoping(triaged, tuple(declined), bool(made_for_it))
+    return Scoping(triaged, tuple(declined), any(kinds.label in card.kinds for card in admitted))
 
 
 def _told(question: Question, seen: Classification, skill: frozenset[str]) -> Classification:
-    """Return triage's finding, or that of another who tells the kind."""
+    """Return triage's finding, or that of another who tells the kind; a stated kind leaves no room for another."""
     if question.kind is not None:
         specialists = (kind for card in registry.cards().values() for kind in card.kinds)
         known = {name.casefold(): name for name in (*specialists, *seen.probabilities, *skill)}
         stated = known.get(question.kind.strip().casefold(), question.kind.strip())
-        return seen if stated == seen.label else Classification("question", {stated: 1.0})
+        return Classification(seen.specialist if stated == seen.label else "question", {stated: 1.0})
     beyond = skill - set(seen.probabilities)
     shows = int(np.ptp(question.studies[0].rgb())) >= EVEN
     if seen.label == UNKNOWN and len(beyond) == 1 and shows:

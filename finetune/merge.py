@@ -16,6 +16,7 @@ from finetune import looks
 from finetune.beforehand import check_folder
 from finetune.card import readme
 from finetune.model import HABITS, folder_of, hashes, open_checkpoint, save
+from specialists.core.errors import BadData
 
 CARD = "card.json"
 
@@ -24,9 +25,13 @@ def merge(model: Path, adapter: Path, out: Path) -> None:
     """Write the checkpoint `model` with the adapter's low-rank matrices added to its weights, and the adapter's card.
 
     It tells of itself what the two together would: the kinds of both, and what was named rightly with the adapter.
-    Raises AdapterRefused where the adapter is broken or was not tuned on this model, and BadData where `out` is either.
+    Raises AdapterRefused where the adapter is broken or was not tuned on this model, and BadData where `out` is either,
+    or holds another checkpoint or run.
     """
     check_folder(out, model=model, adapter=adapter)
+    if found := next((name for name in (CARD, "config.json", "adapter_config.json") if (out / name).exists()), None):
+        raise BadData(f"--out {str(out)!r} holds a checkpoint or a run already ({found}); name another "
+                      "folder with --out.")
     check_adapter(str(adapter))
     check_base(str(adapter), str(folder_of(model)))
     card = _card(adapter)

@@ -60,6 +60,9 @@ class Results:
         """Look for what is there; raises BadQuestion where it was asked otherwise, or nothing can be written there."""
         if out.is_dir():
             raise BadQuestion(f"{out} is a folder; wanted a file to write, such as {out / 'results.parquet'}.")
+        if out.suffix not in ("", ".parquet"):
+            raise BadQuestion(f"{out.name!r}: results are written as Parquet; wanted a name such as "
+                              f"{out.with_suffix('.parquet').name!r}.")
         self.out, self.parts = out, out.with_name(out.name + ".parts")
         self._schema = SCHEMA.with_metadata({SETTINGS: json.dumps(settings, sort_keys=True).encode()})
         self.done: set[str] = set()

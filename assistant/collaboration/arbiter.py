@@ -128,7 +128,9 @@ class Arbiter:
     def refer_reason(self, confidence: float, conflict: bool, pool: Pool | None) -> str | None:
         """Return why a decision should go to a human, None when it need not."""
         if confidence < self.refer_under:
-            return f"the confidence of {100 * confidence:.0f} % is under {100 * self.refer_under:.0f} %"
+            said = (f"{100 * confidence:.{digits}f}" for digits in range(6))  # never "50 % is under 50 %"
+            told = next((x for x in said if float(x) < 100 * self.refer_under), f"{100 * confidence}")
+            return f"the confidence of {told} % is under {100 * self.refer_under:.3g} %"
         unsure = pool is None or (confidence < self.sure and pool.probabilities[pool.label] < self.sure)
         if conflict and unsure:
             return "the image and the evidence disagree, and neither is sure"

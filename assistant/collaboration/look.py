@@ -22,7 +22,7 @@ def own_looks(generalist: Any, urls: Sequence[Sequence[str]], kind: str | None, 
               ) -> list[Opinion | None]:
     """Return the generalist's shares of each image's options, or None where its look was never validated on them."""
     record: Mapping[str, float] = getattr(generalist, "look_record", None) or {}
-    known = [bool(record) and all(match(o, list(record)) for o in some) for some in options]
+    known = [bool(record) and _all_apart([match(o, list(record)) for o in some]) for some in options]
     asked = [i for i, yes in enumerate(known) if yes]
     prompts = [template.look(urls[i], kind) for i in asked]
     replies = [[template.looked(str(match(o, list(record))), kind) for o in options[i]] for i in asked]
@@ -32,3 +32,8 @@ def own_looks(generalist: Any, urls: Sequence[Sequence[str]], kind: str | None, 
         validated = {o: float(record[str(match(o, list(record)))]) for o in options[i]}
         found[i] = Opinion(NAME, max(shares, key=lambda x: shares[x]), shares, validated)
     return found
+
+
+def _all_apart(matched: Sequence[str | None]) -> bool:
+    """Tell whether every option is a label of the record, and none the same as another."""
+    return None not in matched and len(set(matched)) == len(matched)

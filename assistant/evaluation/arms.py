@@ -57,6 +57,8 @@ def shortlisted(arm: str, case: CaseEvidence, own: str) -> tuple[Shortlist, Styl
     `own` is what it said of the image alone. The published prompt names all options.
     """
     evidence, style = shown(arm, case.evidence)
+    if evidence is not None and not (evidence.moed or evidence.rad):
+        evidence = None  # nobody spoke: the assistant decides by the image alone
     all_shown = Shortlist(case.options, evidence)
     return (shortlist(case.options, evidence, own) if style == "calibrated" else all_shown), style
 
@@ -64,7 +66,7 @@ def shortlisted(arm: str, case: CaseEvidence, own: str) -> tuple[Shortlist, Styl
 def prompts(short: Shortlist, style: Style, url: str, kind: str, question: str = QUESTION,
             look: Opinion | None = None) -> list[Prompt]:
     """Return the prompts of a generalist's arm: with evidence one a rotation of the options, but the published one."""
-    turned = style == "calibrated" and short.evidence not in (None, Evidence())
+    turned = style == "calibrated" and short.evidence is not None
     orders = rotations(short.options) if turned else [short.options]
     letters = template.letters(len(short.options))
     return [(template.decision(question, [url], order, evidence=short.evidence, style=style, kind=kind, look=look),

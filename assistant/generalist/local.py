@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import PrivateAttr
 
 from assistant.errors import BadQuestion, ToolsUnsupported
-from assistant.generalist.adapters import sha256_of
+from assistant.generalist.adapters import check_adapter, sha256_of
 from assistant.generalist.batching import LEFT, Gathering, More
 from assistant.generalist.boxes import BoxCodec
 from assistant.generalist.calls import callable_tools
@@ -96,7 +96,11 @@ class LocalGeneralist(Generalist):
         self.load()
 
     def with_adapter(self, adapter: str) -> LocalGeneralist:
-        """Return the same checkpoint, in memory once, with the PEFT adapter of a folder laid over it."""
+        """Return the same checkpoint, in memory once, with the PEFT adapter of a folder laid over it.
+
+        Raises AdapterRefused where there is none; what it holds is read when it is first used.
+        """
+        check_adapter(str(_folder(adapter)))
         other = self.model_copy(update={"adapter": _folder(adapter)})
         other._revision = other._told = None
         return other
