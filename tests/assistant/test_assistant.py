@@ -9,6 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from assistant.assistant import Assistant
+from assistant.consultation import GUESSED
 from assistant.errors import (
     BadQuestion,
     BadReply,
@@ -156,6 +157,22 @@ def test_options_no_specialist_knows(tmp_path, zoo):
     assert len(answer.evidence.refusals) == 4
     assert answer.evidence.arbiter is None
     assert answer.label == "yes"
+
+
+@pytest.mark.parametrize("collaboration", ["none", "full"])
+def test_a_small_generalist_that_nobody_helps_does_not_guess_letters(tmp_path, zoo, collaboration):
+    class Taught(ScriptedGeneralist):
+        @property
+        def look_record(self):
+            return {"glioma": 0.8}
+    generalist = Taught([], favors("yes"))
+    answer = Assistant(generalist=generalist, home=tmp_path).ask(
+        picture(), "Is it an abscess?", options=["yes", "no"], collaboration=collaboration)
+    assert (answer.confidence, answer.refer, answer.refer_reason) == (None, True, GUESSED)
+    assert len(generalist.seen) == 1, "nothing was heard, so that nothing is decided again"
+    large = consilium(tmp_path, scores=favors("yes")).ask(picture(), "Is it an abscess?", options=["yes", "no"],
+                                                          collaboration=collaboration)
+    assert large.confidence == pytest.approx(0.9)
 
 
 def test_without_leaves_out(tmp_path, zoo):

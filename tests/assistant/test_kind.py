@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from assistant.errors import BadQuestion
 from assistant.generalist.scripted import ScriptedGeneralist
 from assistant.scoping import scoping
 from assistant.steps import Answer, Question, Triaged
+from specialists.core import registry
+from specialists.core.findings import Classification
 from specialists.core.study import read_study
 from tests.assistant.stand_ins import Zoo, install, picture
 
@@ -102,6 +105,26 @@ def test_who_asks_may_state_the_kind_and_what_triage_says_stands_beside_it(zoo: 
     assert "Taken for orchid leaf, as the question says." in answer.text
     assert answer.refer_reason == "the question says orchid leaf, the image looks like brain MRI (90 %)"
     assert answer.kind == OWN
+
+
+def test_specialists_of_a_kind_that_it_might_be_speak_and_a_human_is_sent_for(zoo: Zoo, tmp_path: Path,
+                                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Classification("triage", {OWN: 0.8, "brain MRI": 0.2})
+    monkeypatch.setattr(registry, "triage", lambda: SimpleNamespace(predict=lambda study: seen))
+    question = Question("?", (read_study(picture()),))
+    assert scoping(question).triaged.in_scope == BRAIN
+    assert not scoping(question).made_for_it
+    _, answer = asked(ScriptedGeneralist(scores={"A": 0.9, "B": 0.1}), tmp_path, options=["glioma", "no tumour"],
+                      collaboration="full")
+    assert answer.refer_reason == f"no specialist is made for this kind of image ({OWN})"
+
+
+def test_a_stated_kind_leaves_no_room_for_another_that_triage_thought_of(zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+                                                                         ) -> None:
+    seen = Classification("triage", {OWN: 0.8, "brain MRI": 0.2})
+    monkeypatch.setattr(registry, "triage", lambda: SimpleNamespace(predict=lambda study: seen))
+    triaged = scoping(Question("?", (read_study(picture()),), kind=OWN)).triaged
+    assert (triaged.in_scope, triaged.source, triaged.probability) == ((), "triage", 0.8)
 
 
 def test_a_stated_kind_that_nobody_was_taught_stays_untaught(zoo: Zoo, tmp_path: Path) -> None:

@@ -96,6 +96,10 @@ def told(folder: Path) -> dict[str, Any]:
 def test_a_merged_checkpoint_keeps_to_what_base_and_adapter_told(world: Path, tmp_path: Path) -> None:
     skill = adapter(world / "nano", tmp_path / "adapter", ("white cell",), lymphocyte=0.7)
     merge(world / "nano", skill, tmp_path / "merged")
+    before = hashes(tmp_path / "merged")
+    with pytest.raises(BadData, match="holds a checkpoint or a run already"):
+        merge(world / "nano", skill, tmp_path / "merged")
+    assert hashes(tmp_path / "merged") == before
     wanted = read_habits(world / "nano").with_skill(read_habits(skill))
     assert replace(read_habits(tmp_path / "merged"), skill=wanted.skill) == wanted
     assert told(tmp_path / "merged") == told(world / "nano") | {

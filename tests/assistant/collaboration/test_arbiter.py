@@ -152,6 +152,11 @@ def test_refer(confidence, conflict, pool, refers):
     assert (Arbiter().refer_reason(confidence, conflict, pool) is not None) is refers
 
 
+@pytest.mark.parametrize(("confidence", "said"), [(0.47, "47"), (0.4996, "49.96"), (0.496, "49.6"), (0.0, "0")])
+def test_a_confidence_is_told_so_that_it_is_under_the_threshold(confidence, said):
+    assert Arbiter().refer_reason(confidence, False, None) == f"the confidence of {said} % is under 50 %"
+
+
 def test_bad_weights_are_refused():
     with pytest.raises(ValueError, match="at least 0"):
         Arbiter({"generalist": -1.0, "specialists": 1.0, "neighbors": 1.0})

@@ -41,6 +41,7 @@ def test_what_was_never_validated_is_not_asked() -> None:
     seer = Seer()
     assert own_looks(seer, [["url"]], "brain MRI", [["yes", "no"]]) == [None]
     assert own_looks(object(), [["url"]], "brain MRI", [["glioma", "meningioma"]]) == [None]
+    assert own_looks(seer, [["url"]], "brain MRI", [["glioma", "Glioma ", "meningioma"]]) == [None], "one label, twice"
     assert seer.asked == []
 
 

@@ -115,9 +115,8 @@ def test_a_broken_adapter_is_told_at_once_and_harms_nothing(world: Path, tmp_pat
     mine = LocalGeneralist(world / "base", device="cpu")
     good = mine.with_adapter(str(world / "two"))
     before = mine.score(ASKED, LETTERS), good.score(ASKED, LETTERS)
-    bad = mine.with_adapter(str(_broken(world, tmp_path, fault)))
     with pytest.raises(AdapterRefused, match=says):
-        bad.ready()
+        mine.with_adapter(str(_broken(world, tmp_path, fault))).ready()
     assert mine.score(ASKED, LETTERS) == pytest.approx(before[0], abs=1e-5)
     assert good.score(ASKED, LETTERS) == pytest.approx(before[1], abs=1e-5)
 
