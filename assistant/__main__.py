@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from assistant.steps import Answer, Evidence
 
 NOTICE = "Research use only; not a medical device."
+SHOWN_REFUSALS = 5
+"""Refusals of specialists that are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -352,7 +354,10 @@ def _findings(answer: Answer) -> Iterator[str]:
         yield "No similar text is known."
     if answer.evidence.conflict:
         yield "Conflict: the generalist and the evidence disagree."
-    yield from (f"Refused by {r.specialist}: {r.reason}" for r in answer.evidence.refusals)
+    refusals = answer.evidence.refusals
+    yield from (f"Refused by {r.specialist}: {r.reason}" for r in refusals[:SHOWN_REFUSALS])
+    if len(refusals) > SHOWN_REFUSALS:
+        yield f"and by {len(refusals) - SHOWN_REFUSALS} more; --json names them."
 
 
 def _share(value: float | None) -> str:

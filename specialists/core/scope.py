@@ -108,7 +108,7 @@ def in_scope(card: Card, triaged: Classification) -> Refusal | None:
     wanted = " or ".join(card.kinds)
     if kind == UNKNOWN:
         return Refusal(card.name, f"It answers for {wanted}; this image is like no kind that is known.")
-    seen = f"{kind} ({percent(triaged.probability)})"
+    seen = kind if triaged.probability == 1 else f"{kind} ({percent(triaged.probability)})"  # stated, not seen
     return Refusal(card.name, f"It answers for {wanted}; this image looks like: {seen}.",
                    {"kind_probability": triaged.probability})
 

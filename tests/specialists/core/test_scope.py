@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
@@ -95,3 +98,10 @@ def test_the_covariance_is_shrunk_as_sklearn_does_it():
     assert 0 < share < 1
     np.testing.assert_allclose(shrunk_covariance(offsets), wanted, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(shrunk_covariance(np.zeros((4, 3))), np.zeros((3, 3)))
+
+
+def test_a_stated_kind_is_not_told_as_seen():
+    card: Any = SimpleNamespace(name="brain", kinds=("brain MRI",))
+    refusal = in_scope(card, Classification("question", {"orchid leaf": 1.0}))
+    assert refusal is not None
+    assert refusal.reason == "It answers for brain MRI; this image looks like: orchid leaf."
