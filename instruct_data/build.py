@@ -80,8 +80,10 @@ def finish(plan: Plan) -> dict[str, Any]:
     counted.images = len(images)
     shards = list(_shards(plan.out, _kept(files, counted, lost)))
     if not counted.records:
-        raise BadData(f"Nothing can be told of {plan.data.name!r}: {len(left_out)} images left out"
-                      + (f" ({next(iter(left_out.values()))})" if left_out else "") + ".")
+        of = f" by the kinds {', '.join(plan.kinds)}" if plan.kinds else ""
+        raise BadData(f"Nothing can be told of {plan.data.name!r}{of}: {len(left_out)} images left out"
+                      + (f" ({next(iter(left_out.values()))})" if left_out else "") + ". Kinds that name a label want "
+                      "a set with two labels or more; without --kinds all are tried.")
     if not counted.facts:
         raise BadData(f"Nothing is known of the {counted.images} images of {plan.data.name!r}: no label, mask, box, "
                       "grade, question or kind of image. Is it the right folder? Name its --layout, or say the kind in "

@@ -250,11 +250,15 @@ def _redraw(config: Config, figures: Path) -> None:
 def _show(result: Mapping[str, Any]) -> None:
     from rich.console import Console
 
-    from assistant.evaluation import questions, report
+    from assistant.evaluation import figures, questions, report
 
     console = Console()
     if result["datasets"]:
         console.print(*report.tables(result), sep="\n")
+        few = [f"{name}: {', '.join(said['not_in_macro_f1'])}" for name, said in result["sets"].items()
+               if said["not_in_macro_f1"]]
+        if few:
+            print(f"not in macro-F1, of fewer than {figures.MIN_COUNT} cases: {'; '.join(few)}")
     if result["tasks"]:
         console.print(questions.table(result["tasks"]))
     if result["triage"]:

@@ -354,3 +354,9 @@ def test_triage_is_measured_over_kinds(world, tmp_path, monkeypatch):
     assert found["errors"] == [{"kind": "brain MRI", "said": "head CT", "n": 1}]
     refused = found["not_taught"]["clinical photograph of a wound"]
     assert refused["refused_rate"] == pytest.approx(2 / 3)
+
+
+def test_labels_of_too_few_cases_are_told(world, tmp_path, monkeypatch, capsys):
+    ready(world, monkeypatch, knows_the_truth)
+    measure(world, tmp_path, "--sets", "stones_a", "--limit", "4", "--arms", "majority")
+    assert "not in macro-F1, of fewer than 5 cases: stones_a: " in capsys.readouterr().out
