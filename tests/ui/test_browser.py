@@ -258,6 +258,7 @@ def test_a_token_changes_only_the_message_that_it_belongs_to(page, gate):
     expect(page.locator("#panel .cs-trace")).to_be_visible()
     ask(page, "Tell slowly, what is it?")
     expect(page.locator("#chat .message-row")).to_have_count(4)
+    expect(page.locator("#chat .message-row").last).to_contain_text("The image is a")  # its question's changes are over
     page.evaluate("""() => { window.touched = new Set(); new MutationObserver((all) => all.forEach((one) => {
       const row = (one.target.closest ?? one.target.parentElement.closest).call(one.target.closest ? one.target :
         one.target.parentElement, ".message-row"); if (row) window.touched.add(row); }))
