@@ -132,7 +132,9 @@ def consultation_message(steps: Sequence[Timed], *, waiting: bool, started: str 
 
 def answer_message(text: str, answer: Answer | None = None) -> Message:
     """Return the answer's text so far; with the finished answer also its label, confidence and warning, said once."""
-    said = answer.text.replace(f"Refer to a human: {answer.refer_reason}.", "").rstrip() if answer else text
+    said = answer.text if answer else text
+    if answer and answer.refer_reason:
+        said = said.replace(f"Refer to a human: {answer.refer_reason}.", "").rstrip()
     parts = [prose(said)]
     if answer:
         parts += [part for part in (verdict(answer), warning(answer)) if part]

@@ -10,16 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-MOST = 4
-"""Options up to which all rotations are asked; a longer list is asked as it stands."""
 FLOOR = 1e-12
 """Least share that counts: no rotation alone rules an option out."""
 
 
 def rotations(options: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the options in every rotation, as they stand first; a long list alone."""
-    count = len(options) if len(options) <= MOST else 1
-    return [(*options[k:], *options[:k]) for k in range(count)]
+    """Return the options in every rotation, as they stand first."""
+    return [(*options[k:], *options[:k]) for k in range(len(options))]
 
 
 def joined(several: Sequence[Mapping[str, float]]) -> dict[str, float]:
