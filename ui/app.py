@@ -59,9 +59,9 @@ def create_app(
 
         image_side.wire(parts, everything)
         ready = app.load(None, js=PAGE, **QUIET)
-        running = talk_side.wire(parts, known, everything)
+        talk_side.wire(parts, known, everything)
         if records and sidebar and below:
-            ready = work.wire(ready, work.Work(sidebar, below), parts, records, everything, running)
+            ready = work.wire(ready, work.Work(sidebar, below), parts, records, everything)
         drawer.wire(app, parts.settings)
         ready.then(None, js=STARTED, **QUIET)
     app.queue(default_concurrency_limit=4, api_open=False)

@@ -75,7 +75,7 @@ class Parts:
     @property
     def all_shown(self) -> list[Any]:
         """Return what shows a session; `app.everything` makes their values."""
-        return [self.talk.chat, self.talk.panel, self.talk.whatif, *self.image.all]
+        return [self.talk.chat, self.talk.panel, self.talk.whatif, self.talk.send, self.talk.stop, *self.image.all]
 
     @property
     def chat(self) -> gr.Chatbot:

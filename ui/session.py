@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +38,20 @@ EVERY_S = 0.05
 LISTED = 25
 """Conversations on the first page of the list, and how many more each further page adds."""
 BROKEN = "Something went wrong inside; the log of the program says what. The conversation can go on."
+_beginning = threading.Lock()
+
+
+class Changed(Enum):
+    """What there is to show anew while a question is answered."""
+
+    WORDS = auto()
+    """The conversation's last message alone."""
+    PANEL = auto()
+    """The conversation and the panel."""
+    DONE = auto()
+    """All of it: the answer has come to its end."""
+    STOPPED = auto()
+    """What came meanwhile: another turn has begun, or none."""
 
 
 class Talk(Protocol):
@@ -124,6 +140,20 @@ class Session:
     """How many conversations the list shows."""
     turn: int = 0
     """Counts questions and stops: an answer that is no longer the present turn writes nothing more."""
+    answering: int | None = None
+    """The turn that is being answered; an older one ends at its next step."""
+
+    @property
+    def busy(self) -> bool:
+        """Return whether the present turn is being answered."""
+        return self.answering == self.turn
+
+    def become(self, other: Session) -> None:
+        """Hold what another session holds; an answer under way writes nothing more."""
+        self.turn += 1
+        for one in fields(self):
+            if one.name not in ("turn", "answering"):
+                setattr(self, one.name, getattr(other, one.name))
 
     @property
     def study(self) -> Study | None:
@@ -182,33 +212,46 @@ def take(session: Session, sources: Sequence[str | bytes], names: Sequence[str] 
     return bool(studies)
 
 
-def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -> Iterator[bool]:
-    """Answer a question; yields whenever there is something new to show, True when the panel changed too.
+def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -> Iterator[Changed]:
+    """Answer a question; yields whenever there is something new to show, and nothing where one is being answered.
 
     Errors become a message of the conversation. Closing the iterator stops the answer.
     """
+    turn = _begun(session)
+    if turn is None:
+        return
+    try:
+        images = None if session.sent else session.studies
+        session.history.append(render.question_message(text, choices.options, session.names if images else ()))
+        start = len(session.history)
+        session.history.append(render.consultation_message([], waiting=True))
+        yield Changed.PANEL
+        told = None
+        try:
+            yield from _stream(consultant, session, turn, text, images or None, choices)
+        except (SpecialistsError, ConsiliumError) as error:
+            told = render.error_message(error)
+        except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
+            log.error("a question could not be answered: %s", place(error))
+            told = render.note_message(BROKEN)
+        if told is not None and session.turn == turn:
+            session.history[start:] = [told]
+    finally:
+        if session.answering == turn:
+            session.answering = None
+    yield Changed.DONE if session.turn == turn else Changed.STOPPED
+
+
+def _begun(session: Session) -> int | None:
+    """Begin a turn and return it; None while one is being answered."""
+    with _beginning:
+        if session.busy:
+            return None
+        session.turn += 1
+        session.answering = session.turn
     session.answer, session.steps, session.about = None, [], session.studies
     session.asked, session.heats = list(session.regions), {}
-    session.turn += 1
-    turn = session.turn
-    images = None if session.sent else session.studies
-    session.history.append(render.question_message(text, choices.options, session.names if images else ()))
-    start = len(session.history)
-    session.history.append(render.consultation_message([], waiting=True))
-    yield True
-    try:
-        yield from _stream(consultant, session, text, images or None, choices)
-        told = None
-    except (SpecialistsError, ConsiliumError) as error:
-        told = render.error_message(error)
-    except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
-        log.error("a question could not be answered: %s", place(error))
-        told = render.note_message(BROKEN)
-    if session.turn != turn:
-        return
-    if told is not None:
-        session.history[start:] = [told]
-    yield True
+    return session.turn
 
 
 def again(consultant: Consultant, session: Session, changes: Changes) -> str:
@@ -225,21 +268,26 @@ def again(consultant: Consultant, session: Session, changes: Changes) -> str:
     except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
         log.error("a question could not be asked again: %s", place(error))
         return str(render.note_message(BROKEN)["content"])
+    if session.answer is not before:
+        return ""
     assert isinstance(after, Answer)
     return changed.compared(before, after, changes.words())
 
 
 def where(consultant: Consultant, session: Session, specialist: str) -> str:
     """Lay over the image where a specialist's opinion hangs; returns as HTML what that means, or why it cannot be."""
-    if session.answer is None or not session.answer.trace_id:
+    answer = session.answer
+    if answer is None or not answer.trace_id:
         return ""
     try:
-        found = consultant.heat_map(session.answer.trace_id, specialist)
+        found = consultant.heat_map(answer.trace_id, specialist)
     except (SpecialistsError, ConsiliumError) as error:
         return str(render.error_message(error)["content"])
     except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
         log.error("a heat map could not be made: %s", place(error))
         return str(render.note_message(BROKEN)["content"])
+    if session.answer is not answer:
+        return ""
     session.heats[specialist] = found
     words = f"{found.words()}. It tells what this model rests on, not where a disease is."
     return str(render.note_message(words)["content"])
@@ -267,11 +315,13 @@ def _settle(session: Session) -> None:
 
 
 def _stream(
-    consultant: Consultant, session: Session, text: str, images: list[Study] | None, choices: Choices
-) -> Iterator[bool]:
+    consultant: Consultant, session: Session, turn: int, text: str, images: list[Study] | None, choices: Choices
+) -> Iterator[Changed]:
+    if session.turn != turn:
+        return
     began = time.monotonic()
     place = len(session.history) - 1  # of the message that tells the steps; the answer follows it
-    words, last, turn = "", 0.0, session.turn
+    words, last = "", 0.0
     conversation = consultant.chat(session.conversation, owner=session.owner)   # may wait until it is loaded
     if session.turn != turn:
         return
@@ -291,13 +341,13 @@ def _stream(
             last = now
             _settle(session)
             session.history[place + 1 :] = [render.answer_message(words)]
-            yield False
+            yield Changed.WORDS
             continue
         session.steps.append((now, step))
         if isinstance(step, Answer):
             _settle(session)
             session.answer, session.sent = step, session.studies is session.about
             session.history[place + 1 :] = [render.answer_message(words, step)]
-        else:
-            session.history[place] = render.consultation_message(session.steps, waiting=True)
-        yield isinstance(step, Answer | Evidence)
+            continue
+        session.history[place] = render.consultation_message(session.steps, waiting=True)
+        yield Changed.PANEL if isinstance(step, Evidence) else Changed.WORDS

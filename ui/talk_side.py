@@ -9,7 +9,7 @@ import gradio as gr
 
 from ui import image_side, panel, session
 from ui.parts import LOADED, QUIET, Parts, TalkParts
-from ui.session import Changes, Choices, Consultant, Session
+from ui.session import Changed, Changes, Choices, Consultant, Session
 
 EMPTY = "Drop an image, or try a drawn one, and ask."
 SETTLED = f"async (...given) => {{ {LOADED} await window.consilium.settled(); return given; }}"
@@ -69,8 +69,17 @@ def build() -> TalkParts:
 
 
 def shown(parts: TalkParts, state: Session) -> dict[Any, Any]:
-    """Return conversation and panel of a session."""
-    return {parts.chat: state.history, parts.panel: _panel(state), parts.whatif: ""}
+    """Return conversation and panel of a session, and whether it can be asked or stopped."""
+    return {**_told(parts, state), parts.whatif: ""}
+
+
+def _told(parts: TalkParts, state: Session) -> dict[Any, Any]:
+    return {
+        parts.chat: state.history,
+        parts.panel: _panel(state),
+        parts.send: gr.Button(interactive=not state.busy),
+        parts.stop: gr.Button(interactive=state.busy),
+    }
 
 
 def _panel(state: Session) -> str:
@@ -80,19 +89,24 @@ def _panel(state: Session) -> str:
 
 def wire(
     parts: Parts, consultants: Mapping[str, Consultant], everything: Callable[[Session], dict[Any, Any]]
-) -> list[Any]:
-    """Let questions be asked, stopped, asked again and forgotten; return the events that answer one."""
+) -> None:
+    """Let questions be asked, stopped, asked again and forgotten.
+
+    An answer ends itself when its turn is over (`Session.turn`). Gradio's own `cancels` would drop what is asked until
+    the step under way has ended.
+    """
     talk = parts.talk
-    running = _wire_ask(parts, consultants)
+    _wire_ask(parts, consultants)
 
     def stop(state: Session | None) -> dict[Any, Any]:
         state = state or Session()
         session.stop(state)
-        return {parts.state: state, talk.chat: state.history, **_busy(talk, False)}
+        return {parts.state: state, **_told(talk, state)}
 
     def clear(state: Session | None) -> dict[Any, Any]:
-        state = Session(owner=state.owner if state else "")
-        return {parts.state: state, talk.question: "", **everything(state), **_busy(talk, False)}
+        state = state or Session()
+        state.become(Session(owner=state.owner))
+        return {parts.state: state, talk.question: "", **everything(state)}
 
     def again(state: Session | None, model: str, event: gr.EventData) -> Iterator[dict[Any, Any]]:
         said, state = dict(event._data or {}), state or Session()
@@ -105,16 +119,14 @@ def wire(
         yield {talk.whatif: THINKING}
         yield {talk.whatif: session.again(consultants[model], state, changes)}
 
-    talk.stop.click(stop, [parts.state], [parts.state, talk.chat, talk.send, talk.stop], cancels=running, **QUIET)
+    talk.stop.click(stop, [parts.state], [parts.state, talk.chat, talk.panel, talk.send, talk.stop], **QUIET)
     seen = [parts.state, talk.whatif, parts.image.viewer, parts.image.caption, parts.image.regions]
     talk.panel.select(again, [parts.state, parts.settings.model], seen, **QUIET)
     talk.chat.example_select(_example, None, [talk.question], **QUIET)
-    cleared = [parts.state, talk.question, *parts.all_shown, talk.send, talk.stop]
-    talk.clear.click(clear, [parts.state], cleared, cancels=running, **QUIET)
-    return running
+    talk.clear.click(clear, [parts.state], [parts.state, talk.question, *parts.all_shown], **QUIET)
 
 
-def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> list[Any]:
+def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> None:
     talk, settings, image = parts.talk, parts.settings, parts.image
 
     def ask(
@@ -122,15 +134,14 @@ def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> list[Any]:
     ) -> Iterator[dict[Any, Any]]:
         choices = Choices(session.split_options(options), collaboration, style)
         state = state or Session()
-        first: dict[Any, Any] = {parts.state: state, talk.question: "", talk.whatif: "", **_busy(talk, True)}
-        for panel_too in session.ask(consultants[model], state, text, choices):
-            changes = {talk.chat: state.history, **first}
-            if panel_too:
-                changes[talk.panel] = _panel(state)
+        first: dict[Any, Any] = {parts.state: state, talk.question: "", talk.whatif: ""}
+        for changed in session.ask(consultants[model], state, text, choices):
+            shown = first | ({talk.chat: state.history} if changed is Changed.WORDS else _told(talk, state))
+            if changed is Changed.DONE:
+                found = image_side.looked_at(image, state) if state.overlaid else {}
+                shown |= {parts.state: state, parts.answered: answered + 1, **found}
             first = {}
-            yield changes
-        found = image_side.looked_at(image, state) if state.overlaid else {}
-        yield {parts.state: state, parts.answered: answered + 1, **found, **_busy(talk, False)}
+            yield shown
 
     given = [
         parts.state,
@@ -141,7 +152,7 @@ def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> list[Any]:
         settings.style,
         parts.answered,
     ]
-    changed = [
+    seen = [
         parts.state,
         parts.answered,
         talk.chat,
@@ -154,11 +165,8 @@ def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> list[Any]:
         image.caption,
         image.regions,
     ]
-    return [event(ask, given, changed, js=SETTLED, **QUIET) for event in (talk.send.click, talk.question.submit)]
-
-
-def _busy(parts: TalkParts, running: bool) -> dict[Any, Any]:
-    return {parts.send: gr.Button(interactive=not running), parts.stop: gr.Button(interactive=running)}
+    for event in (talk.send.click, talk.question.submit):
+        event(ask, given, seen, js=SETTLED, trigger_mode="multiple", **QUIET)
 
 
 def _example(event: gr.SelectData) -> str:

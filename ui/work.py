@@ -6,7 +6,7 @@ It lays out and wires; what is kept and exported is made in `assistant`, what is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +122,10 @@ def build_below() -> Below:
                  values)
 
 
-def wire(ready: Any, work: Work, parts: Parts, records: Records, everything: Everything, running: Sequence[Any]) -> Any:
-    """Bring both to life after the event `ready`; return the event that opens what the browser left.
-
-    Opening another conversation ends the answers under way, `running`.
-    """
+def wire(ready: Any, work: Work, parts: Parts, records: Records, everything: Everything) -> Any:
+    """Bring both to life after the event `ready`; return the event that opens what the browser left."""
     browser = gr.BrowserState(None, storage_key="consilium", secret="consilium")
-    wired = _Wired(work, parts, records, everything, browser, list(running))
+    wired = _Wired(work, parts, records, everything, browser)
     wired.conversations()
     wired.feedback()
     wired.export()
@@ -146,7 +143,6 @@ class _Wired:
     records: Records
     everything: Everything
     browser: gr.BrowserState
-    running: list[Any]
 
     # 1) what is shown
 
@@ -194,15 +190,14 @@ class _Wired:
         side.find.change(lambda session, words: self.around(session or Session(), words), [state, side.find],
                          self.surroundings, trigger_mode="always_last", **QUIET)
         side.more.click(self._older, [state, side.find], [state, *self.surroundings], **QUIET)
-        side.listed.input(self._open, [side.listed, state, browser, side.find], all_shown, cancels=self.running,
-                          **QUIET)
-        side.new.click(self._new, [state, browser, side.find], all_shown, cancels=self.running, **QUIET)
+        side.listed.input(self._open, [side.listed, state, browser, side.find], all_shown, **QUIET)
+        side.new.click(self._new, [state, browser, side.find], all_shown, **QUIET)
         self.parts.clear.click(self._cleared, [state, browser, side.find], [browser, *self.surroundings], **QUIET)
         for event in (side.rename.click, side.title.submit):
             event(self._rename, [state, side.title, side.find], self.surroundings, **QUIET)
         side.delete.click(lambda: gr.Row(visible=True), None, [side.sure], **QUIET)
         side.keep.click(lambda: gr.Row(visible=False), None, [side.sure], **QUIET)
-        side.really.click(self._delete, [state, browser, side.find], all_shown, cancels=self.running, **QUIET)
+        side.really.click(self._delete, [state, browser, side.find], all_shown, **QUIET)
 
     def _start(self, browser: Any, present: Session | None = None) -> Changes:
         """Open what the browser left; the page holds back what a visitor does before (`app.STARTED`)."""
@@ -211,8 +206,9 @@ class _Wired:
         owner, present = memory.owner_of(secret), present or Session()
         present.owner = owner
         left = self._recalled(owner, str(known["conversation"])) if known.get("conversation") else None
-        session = left or present
-        return {self.browser: {"secret": secret, "conversation": session.conversation}, **self.opened(session)}
+        if left is not None:
+            present.become(left)
+        return {self.browser: {"secret": secret, "conversation": present.conversation}, **self.opened(present)}
 
     def _recalled(self, owner: str, conversation: str) -> Session | None:
         try:
@@ -235,11 +231,13 @@ class _Wired:
         if opened is None:
             return self.around(before, words)
         opened.headers, opened.listed = before.headers, before.listed
-        return {self.browser: {**(browser or {}), "conversation": conversation}, **self.opened(opened, words)}
+        before.become(opened)
+        return {self.browser: {**(browser or {}), "conversation": conversation}, **self.opened(before, words)}
 
     def _new(self, session: Session | None, browser: Any, words: str) -> Changes:
-        fresh = Session(owner=session.owner if session else "")
-        return {self.browser: {**(browser or {}), "conversation": None}, **self.opened(fresh, words)}
+        session = session or Session()
+        session.become(Session(owner=session.owner))
+        return {self.browser: {**(browser or {}), "conversation": None}, **self.opened(session, words)}
 
     def _cleared(self, session: Session | None, browser: Any, words: str) -> Changes:
         return self._answered(Session(owner=session.owner if session else ""), browser, words)

@@ -1,8 +1,8 @@
 """A stand-in for the assistant that tells a fixed story as steps; it looks at no pixel.
 
 `python -m tests.ui.double GATE [HOME]` serves the window over it, and keeps what is asked under HOME; a question with
-the word "slowly" stops after a few words until the file GATE exists, one with "enhance" gets an enhanced image. While a
-file HOME/hold exists nobody's conversations are found.
+the word "slowly" stops after a few words until the file GATE exists, one with "stuck" in the midst of a step, one with
+"enhance" gets an enhanced image. While a file HOME/hold exists nobody's conversations are found.
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ class Talk:
         for count, word in enumerate(re.findall(r"\S+\s*", SAID)):
             if count == WORDS_AT_ONCE and "slowly" in question:
                 yield from self._held()
+            if count == WORDS_AT_ONCE and "stuck" in question:
+                self._stuck()
             yield TextDelta(word)
         more = (enhanced(study),) if "enhance" in question else ()
         told = answer(study)
@@ -171,6 +173,11 @@ class Talk:
         while self._gate and not self._gate.exists():
             time.sleep(0.05)
             yield TextDelta("")
+
+
+    def _stuck(self) -> None:
+        while self._gate and not self._gate.exists():
+            time.sleep(0.05)
 
 
 class Assistant:

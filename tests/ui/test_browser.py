@@ -166,6 +166,25 @@ def test_an_answer_is_stopped_and_the_next_one_comes(page, gate):
     expect(page.locator("#viewer svg")).to_have_count(0)
 
 
+def test_a_question_is_answered_while_a_stopped_one_still_ends_its_step(page, gate):
+    page.get_by_role("button", name="Drawn ultrasound").click()
+    expect(page.locator("#viewer svg")).to_be_visible()
+    ask(page, "Get stuck")
+    expect(page.locator("#chat .message-row")).to_have_count(2)
+    page.click("#stop")
+    expect(page.locator("#chat .cs-note")).to_have_text("Stopped.")
+    ask(page, "And now?")
+    expect(page.locator("#chat")).to_contain_text(double.SAID)
+    expect(page.locator("#ask")).to_be_enabled()
+    rows = page.locator("#chat .message-row")
+    told = rows.all_inner_texts()
+    gate.touch()
+    ask(page, "And then?")
+    expect(page.locator("#chat .cs-refer")).to_have_count(2)
+    assert rows.all_inner_texts()[:3] == told[:3]
+    assert rows.count() == 6
+
+
 def test_a_volume_has_slices(page, images):
     drop(page, images / "head.nii")
     expect(page.locator("#caption")).to_contain_text("slice 13 of 24")

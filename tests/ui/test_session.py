@@ -18,7 +18,7 @@ from specialists.core.study import read_study
 from tests.assistant.export.test_export import SECRET, dicom_file
 from tests.ui import double
 from ui import kept, panel, phantoms, session
-from ui.session import Choices, Session
+from ui.session import Changed, Changes, Choices, Session
 
 
 def asked(assistant, state, text="What is it?", choices=None):
@@ -260,6 +260,60 @@ def test_an_error_of_a_stopped_question_leaves_the_next_one_alone():
     session.stop(state)
     asked(double.Assistant(), state, "What is it?")
     told = list(state.history)
-    assert list(first) == []
+    assert list(first) == [Changed.STOPPED]
     assert state.history == told
     assert state.answer is not None
+
+
+def test_one_question_is_answered_at_a_time_and_a_stop_makes_room_for_the_next():
+    assistant, state = double.Assistant(), loaded()
+    first = session.ask(assistant, state, "What is it?", Choices())
+    next(first)
+    assert state.busy
+    told = list(state.history)
+    assert asked(assistant, state, "And now?") == []
+    assert state.history == told
+    session.stop(state)
+    assert not state.busy
+    assert asked(assistant, state, "And now?")[-1] is Changed.DONE
+    told, answer = list(state.history), state.answer
+    assert list(first) == [Changed.STOPPED], "it began nothing after the stop"
+    assert (state.history, state.answer, state.busy) == (told, answer, False)
+
+
+def test_an_answer_under_way_writes_nothing_into_the_conversation_that_is_opened_meanwhile():
+    assistant, state = double.Assistant(), loaded()
+    first = session.ask(assistant, state, "What is it?", Choices())
+    for _ in range(4):
+        next(first)
+    state.become(Session(owner="me", conversation="another"))
+    assert list(first) == [Changed.STOPPED]
+    assert (state.owner, state.conversation, state.history, state.answer) == ("me", "another", [], None)
+    assert not state.busy
+
+
+def test_a_closed_page_ends_its_question():
+    state = loaded()
+    first = session.ask(double.Assistant(), state, "What is it?", Choices())
+    next(first)
+    first.close()
+    assert not state.busy
+
+
+def test_what_is_found_of_an_answer_that_is_gone_is_not_shown():
+    class Slow(double.Assistant):
+        def again(self, trace_id, **how):
+            session.ask(self, state, "And now?", Choices()).__next__()
+            return super().again(trace_id, **how)
+
+        def heat_map(self, trace_id, specialist):
+            state.become(Session())
+            return super().heat_map(trace_id, specialist)
+
+    state = loaded()
+    asked(double.Assistant(), state)
+    assert session.again(Slow(), state, Changes(("a",))) == ""
+    state = loaded()
+    asked(double.Assistant(), state)
+    assert session.where(Slow(), state, "breast_ultrasound_hybrid") == ""
+    assert state.heats == {}
