@@ -27,6 +27,8 @@ from assistant.steps import Case, Evidence, Opinion, Pool
 SHIPPED = Path(__file__).with_name("arbiter.json")
 SOURCES = ("generalist", "specialists", "neighbors")
 BELIEVED = ("decision", *SOURCES)
+HEARD = ("specialists", "neighbors")
+"""Sources that a decision may be without."""
 FLOOR = 1e-6
 """Least probability any source can give an option: one certain error must not veto all others."""
 SMOOTHING = 1.0
@@ -68,14 +70,18 @@ class Arbiter:
     belief: Mapping[str, float] | None = None
     """Weights of decision, generalist, specialists and neighbors behind the confidence of a decision with evidence;
     None: the decision alone, by its temperature."""
+    belief_without: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The same where "specialists" or "neighbors" said nothing, by their name; `belief` where none are fitted."""
 
     def __post_init__(self) -> None:
         """Refuse weights and temperatures that make no distribution."""
         if set(self.weights) != set(SOURCES) or not all(0 <= w < math.inf for w in self.weights.values()):
             raise ValueError(f"Weights {dict(self.weights)}; wanted at least 0 for each of {SOURCES}.")
-        if self.belief is not None and (set(self.belief) != set(BELIEVED)
-                                        or not all(0 <= w < math.inf for w in self.belief.values())):
-            raise ValueError(f"Belief {dict(self.belief)}; wanted at least 0 for each of {BELIEVED}.")
+        for belief in [*([] if self.belief is None else [self.belief]), *self.belief_without.values()]:
+            if set(belief) != set(BELIEVED) or not all(0 <= w < math.inf for w in belief.values()):
+                raise ValueError(f"Belief {dict(belief)}; wanted at least 0 for each of {BELIEVED}.")
+        if not set(self.belief_without) <= set(HEARD):
+            raise ValueError(f"Belief without {sorted(self.belief_without)}; wanted some of {HEARD}.")
         if not all(0 < t < math.inf for t in self.temperatures.values()):
             raise ValueError(f"Temperatures {dict(self.temperatures)}; wanted positive numbers.")
 
@@ -121,8 +127,9 @@ class Arbiter:
         if self.belief is None:
             situation: Situation = "conflict" if conflict else "evidence"
             return tempered(decided, self.temperatures[situation])
-        shares = _softmax(np.array([self.belief[source] for source in BELIEVED])
-                          @ log_believed(alone, decided, evidence))
+        missing = "specialists" if not evidence.moed else "neighbors" if not evidence.rad else None
+        belief = self.belief_without.get(missing or "", self.belief)
+        shares = _softmax(np.array([belief[source] for source in BELIEVED]) @ log_believed(alone, decided, evidence))
         return dict(zip(alone, map(float, shares), strict=True))
 
     def refer_reason(self, confidence: float, conflict: bool, pool: Pool | None) -> str | None:
@@ -226,8 +233,11 @@ def fit_temperature(distributions: Sequence[Mapping[str, float]], truths: Sequen
     return math.exp(float(found.x))  # type: ignore[union-attr]
 
 
-def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8, belief: bool = False) -> Arbiter:
+def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8, belief: bool = False,
+                without: Mapping[str, Sequence[Judged]] | None = None) -> Arbiter:
     """Fit all on judged cases: weights, then temperatures, then the threshold to refer.
+
+    With `belief` that, too, and for each of `without`, cases whose decision was without a source of HEARD.
 
     The threshold is the least confidence at which the answers kept are right in `kept_accuracy` of cases, and never
     under a half: what is more likely wrong than right goes to a human. The default stays when none gets there.
@@ -245,7 +255,8 @@ def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8, belief: 
                     "conflict": max(agreed, _temperature_where(decided, conflicts, 2.0 * agreed))}
     arbiter = replace(arbiter, temperatures=temperatures)
     if belief:
-        arbiter = replace(arbiter, belief=fit_belief([c for c, _ in decided]))
+        less = {name: fit_belief(judged) for name, judged in (without or {}).items() if len(judged) >= FEWEST}
+        arbiter = replace(arbiter, belief=fit_belief([c for c, _ in decided]), belief_without=less)
     confident = [arbiter.believed(c.alone, d, c.evidence, x)[_best(d)]
                  for (c, d), x in zip(decided, conflicts, strict=True)]
     right = [_best(d) == c.truth for c, d in decided]

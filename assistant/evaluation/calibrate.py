@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from assistant.collaboration import arbiter as arbiters
-from assistant.collaboration.arbiter import Judged
+from assistant.collaboration.arbiter import HEARD, Arbiter, Judged
 from assistant.collaboration.fitted import DomainFit, Fitted, Method, hide, not_ruled_out, strangeness
 from assistant.collaboration.rad import SIMILAR_CASES
 from assistant.evaluation import arms, figures, knowing
@@ -28,6 +28,7 @@ SURE = 0.9
 FEWEST = 20
 """Groups of a domain under which resamples prove nothing, and all evidence is shown."""
 
+ALL = "nothing hidden"
 Hidden = tuple[str, ...]
 """Names of what the generalist is not shown: specialists, "similar_cases"; none is all evidence."""
 
@@ -59,6 +60,22 @@ class Studied:
     def judged(self, hidden: Hidden = ()) -> list[Judged]:
         """Return the cases as the arbiter takes them: it hears all the evidence, whatever the generalist was shown."""
         return arms.judged(self.cases, self.domain.labels, {"generalist": self.alone, "gsco": self.decided[hidden]})
+
+    def without(self, source: str) -> list[tuple[CaseEvidence, Judged]]:
+        """Return the cases as they are where a source of HEARD cannot be asked; none where that was not decided.
+
+        A case where the other source said nothing either is left out: that is a decision from the image alone.
+        """
+        names = (SIMILAR_CASES,) if source == "neighbors" else tuple(card.name for card in self.domain.cards)
+        if not names or names not in self.decided:
+            return []
+        shown = [replace(case, evidence=hide(case.evidence, names)) for case in self.cases]
+        judged = arms.judged(shown, self.domain.labels, {"generalist": self.alone, "gsco": self.decided[names]})
+        return [(case, known) for case, known in zip(shown, judged, strict=True)
+                if known.evidence.moed or known.evidence.rad]
+
+
+Row = tuple[Studied, CaseEvidence, Judged]
 
 
 @dataclass(frozen=True)
@@ -142,28 +159,42 @@ def fit(studied: Sequence[Studied], wanted: Wanted = Wanted()) -> tuple[Fitted, 
     hidden = {name: choose_evidence(several, wanted.seed) for name, several in of_domain.items()}
     rows = [(one, case, known) for one in studied
             for case, known in zip(one.cases, one.judged(hidden[one.domain.name]), strict=True)]
-    arbiter = arbiters.fit_arbiter([known for *_, known in rows], kept_accuracy=wanted.right, belief=True)
-    believed = cross_fit(rows, wanted)
+    less = {source: [(one, *case) for one in studied for case in one.without(source)] for source in HEARD}
+    believed = cross_fit(rows, less, wanted)
     domains = {}
     for name, several in of_domain.items():
-        strange = one_a_group([x for x in believed if x.domain == name], wanted)
+        strange = one_a_group([x for x in believed[ALL] if x.domain == name], wanted)
         labels = several[0].domain.labels
         domains[name] = DomainFit(labels, hidden[name], quantile(strange, wanted.level), len(strange))
-    fitted = Fitted(arbiter, domains, wanted.level, wanted.method)
-    return fitted, _figures(believed, wanted)
+    fitted = Fitted(_arbiter(rows, less, wanted), domains, wanted.level, wanted.method)
+    found = _figures(believed[ALL], wanted)
+    found["without"] = {source: _figures(cases, wanted)["pooled"] for source, cases in believed.items()
+                        if source != ALL and cases}
+    return fitted, found
 
 
-def cross_fit(rows: Sequence[tuple[Studied, CaseEvidence, Judged]], wanted: Wanted) -> list[Believed]:
-    """Return what is believed of each case by an arbiter fitted on the other folds; no group is in two folds."""
-    fold = _folds([case.group for _, case, _ in rows], wanted.seed)
-    found: list[Believed] = []
+def _arbiter(rows: Sequence[Row], less: Mapping[str, Sequence[Row]], wanted: Wanted) -> Arbiter:
+    return arbiters.fit_arbiter([known for *_, known in rows], kept_accuracy=wanted.right, belief=True,
+                                without={source: [known for *_, known in some] for source, some in less.items()})
+
+
+def cross_fit(rows: Sequence[Row], less: Mapping[str, Sequence[Row]], wanted: Wanted) -> dict[str, list[Believed]]:
+    """Return what is believed of each case by an arbiter fitted on the other folds; no group is in two folds.
+
+    `rows` were decided with all evidence and stand under ALL, those of `less` without a source and under its name.
+    """
+    groups = [case.group for _, case, _ in rows]
+    fold = dict(zip(groups, _folds(groups, wanted.seed), strict=True))
+    found: dict[str, list[Believed]] = {ALL: [], **{source: [] for source in less}}
     for number in range(FOLDS):
-        others = [known for (*_, known), place in zip(rows, fold, strict=True) if place != number]
-        if not others:
+        def others(some: Sequence[Row], number: int = number) -> list[Row]:
+            return [row for row in some if fold[row[1].group] != number]
+        if not others(rows):
             continue
-        arbiter = arbiters.fit_arbiter(others, kept_accuracy=wanted.right, belief=True)
-        found += [Believed(one.domain.name, one.name, case.group, known, arms.settle(known, arbiter))
-                  for (one, case, known), place in zip(rows, fold, strict=True) if place == number]
+        arbiter = _arbiter(others(rows), {source: others(some) for source, some in less.items()}, wanted)
+        for name, some in {ALL: rows, **less}.items():
+            found[name] += [Believed(one.domain.name, one.name, case.group, known, arms.settle(known, arbiter))
+                            for one, case, known in some if fold[case.group] == number]
     return found
 
 

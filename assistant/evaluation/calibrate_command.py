@@ -86,7 +86,10 @@ def run(config: Config) -> None:
     out = config.out or paths().fitted
     fitting.save(fitted, out)
     count = sum(len(one.cases) for one in studied)
-    Console().print(*tables(fitted, figures), f"{count} cases of split {config.split!r}: {out.name}", sep="\n")
+    less = [f"where {source} say nothing: ECE {found['ece']:.3f} ({found['ci95'][0]:.3f} – {found['ci95'][1]:.3f}), "
+            f"{found['n']} cases" for source, found in figures["without"].items()]
+    told = f"{count} cases of split {config.split!r}: {out.name}"
+    Console().print(*tables(fitted, figures), *less, told, sep="\n")
 
 
 def _checked(config: Config) -> Path:
@@ -136,7 +139,9 @@ def _made(config: Config, studied: Sequence[Studied], revision: Mapping[str, Any
     return {"sets": {one.name: len(one.cases) for one in studied}, "split": config.split, "seed": config.seed,
             "question": config.question, "commit": commit(),
             "generalist": {key: revision.get(key) for key in fitting.WEIGHTS},
-            "cross_fitted": {"ece": pooled["ece"], "ece_ci95": pooled["ci95"], **mean}}
+            "cross_fitted": {"ece": pooled["ece"], "ece_ci95": pooled["ci95"], **mean,
+                             "without": {source: {key: found[key] for key in ("n", "ece", "ci95")}
+                                         for source, found in figures["without"].items()}}}
 
 
 def tables(fitted: Fitted, figures: Mapping[str, Any]) -> list[Table]:

@@ -98,12 +98,38 @@ def test_confidence_is_true_where_the_decision_boasts_and_label_sets_hold_the_tr
 def test_no_case_is_judged_by_what_was_fitted_on_its_group():
     known = studied(60)
     rows = [(known, case, one) for case, one in zip(known.cases, known.judged(()), strict=True)]
-    found = calibrate.cross_fit(rows, Wanted())
+    found = calibrate.cross_fit(rows, {}, Wanted())[calibrate.ALL]
     assert len(found) == 60
     fold = calibrate._folds([case.group for case in known.cases], 0)
     assert all(len({fold[i] for i, c in enumerate(known.cases) if c.group == group}) == 1
                for group in {case.group for case in known.cases})
     assert set(fold) == set(range(calibrate.FOLDS))
+
+
+def test_confidence_is_true_where_a_source_is_missing():
+    known = studied(600)  # the specialists know 70 %, the cases are guesses, and every decision boasts
+    fitted, figures = calibrate.fit([known], Wanted(level=0.9))
+    for source, right in (("neighbors", 0.7), ("specialists", 1 / 3)):
+        judged = [one for _, one in known.without(source)]
+        assert len(judged) == 600
+        assert all(bool(one.evidence.moed) != bool(one.evidence.rad) for one in judged)
+        told = [fitted.arbiter.believed(one.alone, one.decided or {}, one.evidence) for one in judged]
+        confident = [max(shares.values()) for shares in told]
+        assert np.mean(confident) == pytest.approx(right, abs=0.05)
+        assert figures["without"][source]["ece"] < 0.06
+    first = known.without("specialists")[0][1]
+    whole = replace(fitted.arbiter, belief_without={})
+    assert max(whole.believed(first.alone, first.decided or {}, first.evidence).values()) != pytest.approx(
+        max(fitted.arbiter.believed(first.alone, first.decided or {}, first.evidence).values()), abs=0.05)
+
+
+def test_a_decision_that_was_never_made_without_a_source_fits_nothing():
+    known = studied(60)
+    asked = replace(known, decided={(): known.decided[()]})
+    assert asked.without("neighbors") == asked.without("specialists") == []
+    fitted, figures = calibrate.fit([asked], Wanted())
+    assert fitted.arbiter.belief_without == {}
+    assert figures["without"] == {}
 
 
 def test_a_quantile_needs_enough_groups():
