@@ -15,14 +15,18 @@ from specialists.core.errors import BadData
 
 STAGES = Path(__file__).with_name("deepspeed")
 """Folder of the configurations that have a name: NAME.json."""
+RESULTS = ("card.json", "config.json", "adapter_config.json", "README.md")
+"""Files by which a folder shows that it holds something already."""
 FREE = (*LOOKS, "save_steps", "save_minutes", "workers")
 """Settings that may differ when a run goes on."""
 
 
 def check_out(config: TuneConfig) -> None:
-    """Raise BadData where --out cannot take this run: a source of it, another run, or no place to write."""
+    """Raise BadData where --out cannot take this run: a source of it, another run or result, or no place to write."""
     check_folder(config.out, model=config.model)
     last_checkpoint(config)
+    if not (config.out / "checkpoints" / "settings.json").is_file():
+        check_free(config.out)
 
 
 def check_folder(out: Path, **sources: Path) -> None:
@@ -36,6 +40,13 @@ def check_folder(out: Path, **sources: Path) -> None:
         raise BadData(f"--out {str(out)!r}: {there.name!r} is a file; wanted a folder. Name another with --out.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise BadData(f"--out {str(out)!r}: nothing may be written in {there.name!r}; allow it, or name another folder "
+                      "with --out.")
+
+
+def check_free(out: Path) -> None:
+    """Raise BadData where a result would overwrite what `out` holds: a checkpoint, adapter, run, somebody's notes."""
+    if found := next((name for name in RESULTS if (out / name).exists()), None):
+        raise BadData(f"--out {str(out)!r} holds {found} already, which would be overwritten; name another folder "
                       "with --out.")
 
 

@@ -13,10 +13,9 @@ from assistant.errors import AdapterRefused
 from assistant.generalist.adapters import check_adapter, check_base
 from assistant.generalist.habits import read_habits
 from finetune import looks
-from finetune.beforehand import check_folder
+from finetune.beforehand import check_folder, check_free
 from finetune.card import readme
 from finetune.model import HABITS, folder_of, hashes, open_checkpoint, save
-from specialists.core.errors import BadData
 
 CARD = "card.json"
 
@@ -29,9 +28,7 @@ def merge(model: Path, adapter: Path, out: Path) -> None:
     or holds another checkpoint or run.
     """
     check_folder(out, model=model, adapter=adapter)
-    if found := next((name for name in (CARD, "config.json", "adapter_config.json") if (out / name).exists()), None):
-        raise BadData(f"--out {str(out)!r} holds a checkpoint or a run already ({found}); name another "
-                      "folder with --out.")
+    check_free(out)
     check_adapter(str(adapter))
     check_base(str(adapter), str(folder_of(model)))
     card = _card(adapter)

@@ -97,7 +97,7 @@ def test_a_merged_checkpoint_keeps_to_what_base_and_adapter_told(world: Path, tm
     skill = adapter(world / "nano", tmp_path / "adapter", ("white cell",), lymphocyte=0.7)
     merge(world / "nano", skill, tmp_path / "merged")
     before = hashes(tmp_path / "merged")
-    with pytest.raises(BadData, match="holds a checkpoint or a run already"):
+    with pytest.raises(BadData, match="holds config.json already"):
         merge(world / "nano", skill, tmp_path / "merged")
     assert hashes(tmp_path / "merged") == before
     wanted = read_habits(world / "nano").with_skill(read_habits(skill))
@@ -182,8 +182,12 @@ def test_what_cannot_run_is_refused_before_weights_are_loaded(world: Path, tmp_p
     done.mkdir()
     (done / "card.json").write_text("{}")
     file.touch()
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "README.md").write_text("mine")
     for out, changes, wanted in (
-            (done, {}, "holds a finished run"), (file, {}, "'file' is a file"), (file / "sub", {}, "'file' is a file"),
+            (done, {}, "holds a finished run"), (notes, {}, "holds README.md already"),
+            (file, {}, "'file' is a file"), (file / "sub", {}, "'file' is a file"),
             (tmp_path / "new", {"deepspeed": "zero9"}, "wanted none, zero2"),
             (tmp_path / "new", {"deepspeed": "zero3"}, "not spread"),
             (tmp_path / "new", {"deepspeed": str(done / "card.json")}, "zero_optimization and its stage")):
