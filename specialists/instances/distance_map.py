@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from monai.losses.dice import DiceCELoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.core.backbones import UShape
 from specialists.core.fit import FitConfig
+from specialists.core.mask_loss import mask_loss
 from specialists.core.method import Method
 
 METHOD = Method(task="instances", title="U-Net with a distance map",
@@ -81,10 +81,8 @@ def build(config: Config) -> Net:
 
 def loss(config: Config) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     """Return a loss for `fit`, for targets (B, 2, H, W): numbers of nuclei, 0 for none, and depth in 255ths."""
-    both = DiceCELoss(sigmoid=True, batch=True)
-
     def measure(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         logits = model(images).float()
         inside, depth = (targets[:, :1] > 0).float(), targets[:, 1:].float() / 255
-        return both(logits[:, :1], inside) + DEPTH_WEIGHT * F.binary_cross_entropy_with_logits(logits[:, 1:], depth)
+        return mask_loss(logits[:, :1], inside) + DEPTH_WEIGHT * F.binary_cross_entropy_with_logits(logits[:, 1:], depth)
     return measure

@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from monai.losses.dice import DiceCELoss
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.core.fit import FitConfig
+from specialists.core.mask_loss import mask_loss
 from specialists.core.method import Method
 
 METHOD = Method(task="segmentation", title="U-Net", paper="https://arxiv.org/abs/1505.04597")
@@ -80,8 +80,4 @@ def build(config: Config) -> Net:
 
 def loss(config: Config) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     """Return a loss for `fit`: cross-entropy, and Dice over the batch so that empty masks do not rule."""
-    both = DiceCELoss(sigmoid=True, batch=True)
-
-    def measure(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        return both(model(images).float(), targets.float())
-    return measure
+    return lambda model, images, targets: mask_loss(model(images), targets)

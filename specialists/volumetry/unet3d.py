@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.losses.dice import DiceCELoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.core.backbones import UShape
 from specialists.core.fit import FitConfig
+from specialists.core.mask_loss import mask_loss
 from specialists.core.method import Method
 from specialists.core.study import Study
 from specialists.core.volumes import to_box
@@ -111,11 +111,7 @@ def build(config: Config) -> Net:
 
 def loss(config: Config) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     """Return a loss for `fit`, for masks (B, labels, D, H, W): cross-entropy, and Dice over the batch."""
-    both = DiceCELoss(sigmoid=True, batch=True)
-
-    def measure(model: nn.Module, volumes: Tensor, targets: Tensor) -> Tensor:
-        return both(model(volumes).float(), targets.float())
-    return measure
+    return lambda model, volumes, targets: mask_loss(model(volumes), targets)
 
 
 def augment(images: Tensor, targets: Tensor, config: FitConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
