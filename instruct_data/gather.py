@@ -39,7 +39,7 @@ LAYOUTS: Mapping[str, ModuleType] = {
 SHOWN = (".png", ".jpg", ".jpeg", ".webp")
 VOLUMES = (".nii", ".nii.gz")
 SPLITS = ("train", "val", "test", "all")
-Evidence = Mapping[str, tuple[tuple[Opinion, ...], tuple[Case, ...]]]
+Evidence = Mapping[tuple[str, str], tuple[tuple[Opinion, ...], tuple[Case, ...]]]
 
 
 def gather(data: Path, evidence: Path | None = None, *, split: str = "train",
@@ -67,7 +67,7 @@ def gather(data: Path, evidence: Path | None = None, *, split: str = "train",
         elif not restricted and (held := held_out(item)):
             left_out[item.sample.dataset if item.sample.dataset in HELD_OUT else item.image] = held
         else:
-            opinions, cases = known.get(item.sample.id, ((), ()))
+            opinions, cases = known.get((item.sample.dataset, item.sample.id), ((), ()))
             items.append(replace(_named(item), sample=replace(item.sample, split=standing), opinions=opinions,
                                  cases=cases))
     if not items:
@@ -119,15 +119,17 @@ def _told(source: ModuleType) -> str:
 
 
 def _evidence(folder: Path | None) -> Evidence:
-    """Return the opinions and cases of each image from DOMAIN.jsonl files; none without a folder."""
+    """Return the opinions and cases of each image, by set and id, from DOMAIN.jsonl files; none without a folder."""
     if folder is None:
         return {}
     if not folder.is_dir():
         raise BadData(f"There is no folder {folder.name!r} of evidence; `consilium specialists train` writes it.")
     cards = registry.cards()
-    found: dict[str, tuple[tuple[Opinion, ...], tuple[Case, ...]]] = {}
+    found: dict[tuple[str, str], tuple[tuple[Opinion, ...], tuple[Case, ...]]] = {}
     for file in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+            if not line:
+                continue
             try:
                 row = json.loads(line)
                 opinions = tuple(
@@ -135,7 +137,7 @@ def _evidence(folder: Path | None) -> Evidence:
                             cards[o["specialist"]].validated if o["specialist"] in cards else {})
                     for o in row["opinions"])
                 cases = tuple(Case(c["id"], c["label"], c["similarity"], row["dataset"]) for c in row["cases"])
-                found[row["id"]] = (opinions, cases)
+                found[row["dataset"], row["id"]] = (opinions, cases)
             except (KeyError, TypeError, ValueError) as error:
                 raise BadData(f"{file.name} line {number} is no evidence ({type(error).__name__}); wanted id, "
                               "dataset, opinions and cases. Write it again.") from None

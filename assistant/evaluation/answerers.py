@@ -20,7 +20,7 @@ from assistant.collaboration.look import own_looks
 from assistant.errors import ConsiliumError, ServerUnreachable
 from assistant.evaluation.figures import MIN_COUNT
 from assistant.evaluation.harness import Asked, Reply, Task, words
-from assistant.evaluation.wrapped import TextOnly, named
+from assistant.evaluation.wrapped import TextOnly, index_of, named
 from assistant.generalist.generalist import Generalist
 from assistant.steps import Answer, Collaboration
 from assistant.template import Message, decision, png_url
@@ -96,6 +96,8 @@ class Whole:
     def name(self) -> str:
         """Return its kind and the identity of all that an answer rests on."""
         rests = {"generalist": named(self.assistant.generalist.revision()), "specialists": revisions(registry.cards()),
+                 "cases": {domain: index_of(domain) for domain in sorted(registry.domains())},
+                 "texts": self.assistant.texts and self.assistant.texts.sha256,
                  "fitted": self.assistant.used_fit.json(), "collaboration": self.collaboration}
         return f"whole {_identity(rests)}"
 

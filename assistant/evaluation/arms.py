@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from assistant import template
 from assistant.collaboration.arbiter import Arbiter, Judged
+from assistant.collaboration.fitted import Fitted
 from assistant.collaboration.look import own_looks
 from assistant.collaboration.rotations import joined, rotations
 from assistant.collaboration.shortlist import Shortlist, shortlist
@@ -24,6 +25,8 @@ from assistant.steps import Case, Evidence, Opinion, Style
 Floats = NDArray[np.floating]
 
 GENERALIST_ARMS = ("generalist", "rad", "moed", "gsco", "gsco_published")
+DECIDED = "gsco"
+"""The arm that users are told."""
 ARMS = (*GENERALIST_ARMS, "best_specialist", "majority", "mean_probability", "knn", "arbiter")
 
 View = Callable[[int], str]
@@ -96,6 +99,19 @@ def ask(cases: Sequence[CaseEvidence], domain: Domain, generalist: Scores, view:
             own = {p: max(cases[p].options, key=lambda o: result["generalist"][p][column[o]]) for p in places}
         advance(len(places))
     return {arm: result[arm] for arm in arms}
+
+
+def as_fitted(cases: Sequence[CaseEvidence], domain: Domain, fitted: Fitted, wanted: Sequence[str],
+              asked: Callable[[Sequence[CaseEvidence], Sequence[str]], Mapping[str, Floats]]) -> dict[str, Floats]:
+    """Return what `asked` returns for cases and arms; the decision alone is shown the evidence that was fitted."""
+    shown = [replace(c, evidence=fitted.shown(domain.name, c.options, c.evidence)) for c in cases]
+    less = {DECIDED} if shown != [*cases] else set()
+    found: dict[str, Floats] = {}
+    for some, names in ((cases, [arm for arm in wanted if arm not in less]),
+                        (shown, [arm for arm in wanted if arm in less])):
+        if names:
+            found |= asked(some, names)
+    return found
 
 
 def _score(generalist: Scores, prompts: Sequence[Prompt]) -> list[Mapping[str, float]]:

@@ -7,7 +7,7 @@ and what it says is believed more or less. Every figure it tells is cross-fitted
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,6 +57,12 @@ class Studied:
     decided: Mapping[Hidden, Floats]
     """With the evidence, for each choice of what is hidden."""
 
+    def part(self, kept: Callable[[str], bool]) -> Studied:
+        """Return the cases of some groups."""
+        chosen = np.array([kept(case.group) for case in self.cases], dtype=bool)
+        return replace(self, cases=[case for case, yes in zip(self.cases, chosen, strict=True) if yes],
+                       alone=self.alone[chosen], decided={names: said[chosen] for names, said in self.decided.items()})
+
     def judged(self, hidden: Hidden = ()) -> list[Judged]:
         """Return the cases as the arbiter takes them: it hears all the evidence, whatever the generalist was shown."""
         return arms.judged(self.cases, self.domain.labels, {"generalist": self.alone, "gsco": self.decided[hidden]})
@@ -73,9 +79,6 @@ class Studied:
         judged = arms.judged(shown, self.domain.labels, {"generalist": self.alone, "gsco": self.decided[names]})
         return [(case, known) for case, known in zip(shown, judged, strict=True)
                 if known.evidence.moed or known.evidence.rad]
-
-
-Row = tuple[Studied, CaseEvidence, Judged]
 
 
 @dataclass(frozen=True)
@@ -153,48 +156,54 @@ def fit(studied: Sequence[Studied], wanted: Wanted = Wanted()) -> tuple[Fitted, 
 
     Raises ValueError without cases.
     """
-    of_domain: dict[str, list[Studied]] = defaultdict(list)
-    for one in studied:
-        of_domain[one.domain.name].append(one)
-    hidden = {name: choose_evidence(several, wanted.seed) for name, several in of_domain.items()}
-    rows = [(one, case, known) for one in studied
-            for case, known in zip(one.cases, one.judged(hidden[one.domain.name]), strict=True)]
-    less = {source: [(one, *case) for one in studied for case in one.without(source)] for source in HEARD}
-    believed = cross_fit(rows, less, wanted)
+    hidden = _hidden(studied, wanted)
+    believed = cross_fit(studied, wanted)
     domains = {}
-    for name, several in of_domain.items():
-        strange = one_a_group([x for x in believed[ALL] if x.domain == name], wanted)
-        labels = several[0].domain.labels
-        domains[name] = DomainFit(labels, hidden[name], quantile(strange, wanted.level), len(strange))
-    fitted = Fitted(_arbiter(rows, less, wanted), domains, wanted.level, wanted.method)
+    for domain in {one.domain.name: one.domain for one in studied}.values():
+        strange = one_a_group([x for x in believed[ALL] if x.domain == domain.name], wanted)
+        domains[domain.name] = DomainFit(domain.labels, hidden[domain.name], quantile(strange, wanted.level),
+                                         len(strange))
+    fitted = Fitted(_arbiter(studied, hidden, wanted), domains, wanted.level, wanted.method)
     found = _figures(believed[ALL], wanted)
     found["without"] = {source: _figures(cases, wanted)["pooled"] for source, cases in believed.items()
                         if source != ALL and cases}
     return fitted, found
 
 
-def _arbiter(rows: Sequence[Row], less: Mapping[str, Sequence[Row]], wanted: Wanted) -> Arbiter:
-    return arbiters.fit_arbiter([known for *_, known in rows], kept_accuracy=wanted.right, belief=True,
-                                without={source: [known for *_, known in some] for source, some in less.items()})
+def _hidden(studied: Sequence[Studied], wanted: Wanted) -> dict[str, Hidden]:
+    """Return what the generalist is not shown, by domain."""
+    of_domain: dict[str, list[Studied]] = defaultdict(list)
+    for one in studied:
+        of_domain[one.domain.name].append(one)
+    return {name: choose_evidence(several, wanted.seed) for name, several in of_domain.items()}
 
 
-def cross_fit(rows: Sequence[Row], less: Mapping[str, Sequence[Row]], wanted: Wanted) -> dict[str, list[Believed]]:
-    """Return what is believed of each case by an arbiter fitted on the other folds; no group is in two folds.
+def _arbiter(studied: Sequence[Studied], hidden: Mapping[str, Hidden], wanted: Wanted) -> Arbiter:
+    less = {source: [known for one in studied for _, known in one.without(source)] for source in HEARD}
+    return arbiters.fit_arbiter([known for one in studied for known in one.judged(hidden[one.domain.name])],
+                                kept_accuracy=wanted.right, belief=True, without=less)
 
-    `rows` were decided with all evidence and stand under ALL, those of `less` without a source and under its name.
+
+def cross_fit(studied: Sequence[Studied], wanted: Wanted) -> dict[str, list[Believed]]:
+    """Return what is believed of each case by what was chosen and fitted on the other folds; no group is in two.
+
+    Under ALL stand the decisions as users get them, under a name of HEARD those without that source.
     """
-    groups = [case.group for _, case, _ in rows]
+    groups = [case.group for one in studied for case in one.cases]
     fold = dict(zip(groups, _folds(groups, wanted.seed), strict=True))
-    found: dict[str, list[Believed]] = {ALL: [], **{source: [] for source in less}}
+    found: dict[str, list[Believed]] = {ALL: [], **{source: [] for source in HEARD}}
     for number in range(FOLDS):
-        def others(some: Sequence[Row], number: int = number) -> list[Row]:
-            return [row for row in some if fold[row[1].group] != number]
-        if not others(rows):
+        others = [one.part(lambda group: fold[group] != number) for one in studied]  # noqa: B023
+        if not any(one.cases for one in others):
             continue
-        arbiter = _arbiter(others(rows), {source: others(some) for source, some in less.items()}, wanted)
-        for name, some in {ALL: rows, **less}.items():
-            found[name] += [Believed(one.domain.name, one.name, case.group, known, arms.settle(known, arbiter))
-                            for one, case, known in some if fold[case.group] == number]
+        hidden = _hidden(others, wanted)
+        arbiter = _arbiter(others, hidden, wanted)
+        for one in (one.part(lambda group: fold[group] == number) for one in studied):  # noqa: B023
+            told = {ALL: list(zip(one.cases, one.judged(hidden[one.domain.name]), strict=True)),
+                    **{source: one.without(source) for source in HEARD}}
+            for name, cases in told.items():
+                found[name] += [Believed(one.domain.name, one.name, case.group, known, arms.settle(known, arbiter))
+                                for case, known in cases]
     return found
 
 

@@ -6,7 +6,7 @@ It computes no figure; what an arm shows and says stands in `arms`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ class Diagnosis:
             return self.collect(name, domain, damage)[0] if damage else collected
         count = len(conditions_of(domain, self.families)) * len(cases)
         asking = Asking(self.generalist, self._view(cases), self.config.question, self.config.seed,
-                        self.track(f"{name}: conditions", count))
+                        self.track(f"{name}: conditions", count), self.fitted)
         return measured, all_under(self.families, measured, under, asking)
 
     def _measured(self, name: str, domain: Domain, cases: Sequence[CaseEvidence], left_out: Sequence[LeftOut]
@@ -144,19 +144,15 @@ class Diagnosis:
     def asked(self, name: str, cases: Sequence[CaseEvidence], domain: Domain, wanted: Sequence[str]
               ) -> Mapping[str, Floats]:
         """Return what the generalist says; the arbiter needs its view of the image alone, and says so here."""
-        if self.generalist is None:
+        generalist = self.generalist
+        if generalist is None:
             return {}
         needed = {*wanted, "generalist"} if "arbiter" in wanted else {*wanted}
-        shown = [replace(c, evidence=self.fitted.shown(domain.name, c.options, c.evidence)) for c in cases]
-        less = {report.DECIDED} & needed if shown != [*cases] else set()  # it alone is shown what was fitted
-        found: dict[str, Floats] = {}
-        for some, asked in ((cases, needed - less), (shown, less)):
-            wanted = [arm for arm in GENERALIST_ARMS if arm in asked]
-            if wanted:
-                advance = self.track(f"{name}: generalist", len(cases))
-                found |= arms.ask(some, domain, self.generalist, self._view(cases), wanted,
-                                  question=self.config.question, advance=advance)
-        return found
+
+        def ask(some: Sequence[CaseEvidence], names: Sequence[str]) -> Mapping[str, Floats]:
+            return arms.ask(some, domain, generalist, self._view(cases), names, question=self.config.question,
+                            advance=self.track(f"{name}: generalist", len(cases)))
+        return arms.as_fitted(cases, domain, self.fitted, [arm for arm in GENERALIST_ARMS if arm in needed], ask)
 
     def _view(self, cases: Sequence[CaseEvidence]) -> View:
         return view(cases, self.config.control, self.config.seed)
@@ -182,8 +178,8 @@ def told(measured: Measured) -> Told | None:
     """Return what users of a set are told with each answer; None where it was not asked for."""
     if measured.confidence is None:
         return None
-    right = report.predicted(measured, report.DECIDED) == arms.truths(measured.cases, measured.domain.labels)
-    decided = measured.arms[report.DECIDED]
+    right = report.predicted(measured, arms.DECIDED) == arms.truths(measured.cases, measured.domain.labels)
+    decided = measured.arms[arms.DECIDED]
     return Told(measured.name, measured.confidence, right, [case.group for case in measured.cases], measured.refer,
                 measured.label_sets, [case.truth for case in measured.cases],
                 {"decision": decided.max(axis=1), "agreement of samples": knowing.agreement(decided)})

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from assistant.evaluation import figures
-from assistant.evaluation.arms import Floats, places_shown, truths
+from assistant.evaluation.arms import DECIDED, Floats, places_shown, truths
 from assistant.evaluation.cases import CaseEvidence, Domain, LeftOut, refusal_counts
 from assistant.evaluation.figures import Scores
 from specialists.datasets.kinds import OUT_OF_DOMAIN
 
 PACKAGES = ("torch", "transformers", "langchain", "faiss-cpu", "monai", "numpy", "consilium")
-DECIDED = "gsco"
 PARTS = ("generalist", "best_specialist", "majority", "mean_probability", "knn")
 """What is put together: the arms that the decision must not fall behind."""
 

@@ -6,14 +6,14 @@ It changes no evidence itself (conditions.py does) and reads no image.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from assistant.collaboration import arbiter
+from assistant.collaboration.fitted import Fitted
 from assistant.evaluation import arms, figures
 from assistant.evaluation.cache import Cache
 from assistant.evaluation.cases import QUESTION, CaseEvidence
@@ -35,6 +35,8 @@ class Asking:
     question: str = QUESTION
     seed: int = 0
     advance: Callable[[int], Any] = lambda count: None
+    fitted: Fitted = field(default_factory=Fitted)
+    """What the natural ones were asked with, too."""
 
 
 def under(condition: Condition, natural: Measured, cases: Sequence[CaseEvidence], asking: Asking) -> Measured:
@@ -47,12 +49,15 @@ def under(condition: Condition, natural: Measured, cases: Sequence[CaseEvidence]
     domain = natural.domain
     changed = condition.change(cases, domain, asking.seed)
     found = {"generalist": natural.arms["generalist"]} if "generalist" in natural.arms else {}
-    found |= arms.ask(changed, domain, asking.generalist, asking.view, condition.arms, question=asking.question,
-                      advance=asking.advance)
+
+    def ask(some: Sequence[CaseEvidence], names: Sequence[str]) -> Mapping[str, arms.Floats]:
+        return arms.ask(some, domain, asking.generalist, asking.view, names, question=asking.question,
+                        advance=asking.advance if arms.DECIDED in names else lambda count: None)
+    found |= arms.as_fitted(changed, domain, asking.fitted, condition.arms, ask)
     found |= arms.opinion_arms(changed, domain)
     if "generalist" in found:
         known = arms.judged(changed, domain.labels, found)
-        found["arbiter"] = arms.pooled(known, domain.labels, arbiter.shipped())
+        found["arbiter"] = arms.pooled(known, domain.labels, asking.fitted.arbiter)
     return Measured(natural.name, domain, changed, natural.left_out, found)
 
 

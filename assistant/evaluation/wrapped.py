@@ -90,7 +90,7 @@ class TextOnly:
 
 
 class CachedSpecialist:
-    """A specialist whose classifications and refusals are remembered by weights and image."""
+    """A specialist whose classifications and refusals are remembered by its card, with the weights' hash, and image."""
 
     def __init__(self, weights: str, specialist: Asked, cache: Cache) -> None:
         """Take a specialist with what identifies it and its weights."""
@@ -111,7 +111,7 @@ class CachedSpecialist:
 
 def cached_domain(domain: Domain, cache: Cache, neighbors: int) -> Domain:
     """Return the domain with remembered specialists and, so many of each, similar cases."""
-    weights = {card.name: f"{card.name} {(card.weights or {}).get('sha256')}" for card in domain.cards}
+    weights = {card.name: f"{card.name} {hashlib.sha256(repr(card).encode()).hexdigest()}" for card in domain.cards}
     specialists = {name: CachedSpecialist(weights[name], one, cache) for name, one in domain.specialists.items()}
     similar = domain.similar and _cached_similar(domain.similar, f"{neighbors} of {index_of(domain.name)}", cache)
     return replace(domain, specialists=specialists, similar=similar)
@@ -123,7 +123,7 @@ def index_of(domain: str) -> str:
         index = registry.load_index(domain)
     except UnknownSpecialist:
         return ""
-    return hashlib.sha256(repr(index.card).encode() + index.features.tobytes()).hexdigest()
+    return hashlib.sha256(repr((index.card, index.rows)).encode() + index.features.tobytes()).hexdigest()
 
 
 def without_images(messages: Sequence[Any]) -> list[Any]:

@@ -1,8 +1,8 @@
 """A folder of CONSILIUM_HOME: images that readers asked about, with the labels that they agreed to or put right.
 
 Only what a reader said counts: an answer that nobody judged, or that was objected to without the right label, teaches
-nothing. Images are read where they are kept; header values are not there. Each image is a group by itself, for whose
-it is was never stored.
+nothing. Images are read where they are kept; header values are not there. Images of one patient are a group, where the
+patient was named with the question (a hash of the name is kept); any other image is one by itself.
 """
 
 from __future__ import annotations
@@ -32,12 +32,15 @@ def read(data: Path, options: Options) -> Found:
     items, left_out = [], {}
     try:
         records = Records(data)
-        for trace_id, said in _latest(records).items():
-            made = _item(records.trace(trace_id), said, data, options)
+        judged = [(records.trace(trace_id), said) for trace_id, said in _latest(records).items()]
+        patients = {image["key"]: trace["question"]["patient_sha256"] for trace, _ in judged
+                    for image in trace.get("images") or () if trace["question"].get("patient_sha256")}
+        for trace, said in judged:
+            made = _item(trace, said, data, options, patients)
             if isinstance(made, Item):
                 items.append(made)
             else:
-                left_out[f"answer {trace_id}"] = made
+                left_out[f"answer {said.trace_id}"] = made
     except ConsiliumError as error:
         raise BadData(f"{data.name!r} cannot be read as a store of conversations ({type(error).__name__}).") from error
     if not items:
@@ -51,7 +54,8 @@ def _latest(records: Records) -> dict[str, Feedback]:
     return {said.trace_id: said for said in records.said()}
 
 
-def _item(trace: Mapping[str, Any], said: Feedback, data: Path, options: Options) -> Item | str:
+def _item(trace: Mapping[str, Any], said: Feedback, data: Path, options: Options, patients: Mapping[str, str]
+          ) -> Item | str:
     """Return the item of an answer, or why there is none."""
     images = trace.get("images") or ()
     if len(images) != 1:
@@ -66,8 +70,9 @@ def _item(trace: Mapping[str, Any], said: Feedback, data: Path, options: Options
         return "objected to without the right label"
     labels = tuple(sorted({str(name) for name in (*(asked.get("options") or ()), right) if name}))
     pair = Asked(asked["text"], right or answer["text"])
-    sample = sample_of(data, f"images/{key}.npz", options, id=f"{options.name}/{trace['id']}", group=key,
-                       label=right or None, record={"row": {"array": "pixels", "number": _middle(images[0])}})
+    sample = sample_of(data, f"images/{key}.npz", options, id=f"{options.name}/{trace['id']}",
+                       group=patients.get(key, key), label=right or None,
+                       record={"row": {"array": "pixels", "number": _middle(images[0])}})
     kind = options.kind or ("" if answer.get("kind") in (None, "unknown") else answer["kind"])
     return Item(sample, made_name(sample.id), kind, labels if right and options.diagnoses else (),
                 present=(right,) if right and options.diagnoses else (), asked=(pair,))

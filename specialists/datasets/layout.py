@@ -51,7 +51,7 @@ def read_set(folder: Path, splits: Iterable[str] | None = None) -> list[Sample]:
         raise BadData(f"No records.jsonl in {folder.name!r}; wanted one JSON object an image.")
     wanted = None if splits is None else set(splits)
     samples = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -64,11 +64,16 @@ def read_set(folder: Path, splits: Iterable[str] | None = None) -> list[Sample]:
     return samples
 
 
+def stated(record: Mapping[str, Any], field: str) -> str | None:
+    """Return what a record says in a field, None where it says nothing: an empty patient is nobody."""
+    return str(record.get(field) if record.get(field) is not None else "").strip() or None
+
+
 def _sample(folder: Path, record: dict[str, Any]) -> Sample:
-    patient = record.get("patient")
-    group = patient if patient is not None else record.get("group", record["id"])
+    patient = stated(record, "patient")
+    group = patient or stated(record, "group") or record["id"]
     return Sample(id=record["id"], path=folder / record["image"], dataset=record.get("dataset", folder.name),
                   split=record["split"], label=record.get("label"),
-                  patient=None if patient is None else str(patient), group=f"{folder.name}/{group}",
+                  patient=patient, group=f"{folder.name}/{group}",
                   source=record.get("source", ""), license=record.get("licence", record.get("license", "")),
                   tier=record.get("tier", ""), record=record)

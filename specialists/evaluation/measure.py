@@ -41,14 +41,19 @@ def f1(matrix: np.ndarray) -> np.ndarray:
 
 def macro_f1_interval(guesses: np.ndarray, targets: np.ndarray, groups: Sequence[str],
                       counted: np.ndarray) -> list[float]:
-    """Return the 95 % interval of macro-F1 over the labels `counted` (labels,) by a bootstrap over groups."""
+    """Return the 95 % interval of macro-F1 over the labels `counted` (labels,) by a bootstrap over groups.
+
+    A label that neither occurs nor is guessed in a resample has no F1 there.
+    """
     names, place = np.unique(np.asarray(groups), return_inverse=True)
     labels = len(counted)
     matrices = np.zeros((len(names), labels * labels))
     np.add.at(matrices, (place, targets * labels + guesses), 1)
     drawn = draws(len(names)) @ matrices  # (resamples, labels * labels)
-    scores = f1(drawn.reshape(-1, labels, labels))[:, counted].mean(axis=1)
-    return interval(scores)
+    drawn = drawn.reshape(-1, labels, labels)
+    known = ((drawn.sum(-1) + drawn.sum(-2)) > 0) & counted  # (resamples, labels)
+    scores = np.where(known, f1(drawn), 0.0).sum(axis=1)[known.any(axis=1)]
+    return interval(scores / known.sum(axis=1)[known.any(axis=1)])
 
 
 def mean_interval(values: np.ndarray, groups: Sequence[str]) -> list[float]:

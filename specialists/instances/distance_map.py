@@ -84,5 +84,6 @@ def loss(config: Config) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     def measure(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         logits = model(images).float()
         inside, depth = (targets[:, :1] > 0).float(), targets[:, 1:].float() / 255
-        return mask_loss(logits[:, :1], inside) + DEPTH_WEIGHT * F.binary_cross_entropy_with_logits(logits[:, 1:], depth)
+        depth_loss = F.binary_cross_entropy_with_logits(logits[:, 1:], depth)
+        return mask_loss(logits[:, :1], inside) + DEPTH_WEIGHT * depth_loss
     return measure

@@ -6,6 +6,7 @@ It judges nothing: what is wrong with the images or their labels is the affair o
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from specialists.core.errors import BadData
-from specialists.datasets.layout import Sample
+from specialists.datasets.layout import Sample, stated
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz", ".bmp", ".gif",
            ".jp2")
@@ -94,7 +95,7 @@ def _rows(data: Path) -> tuple[str, Path, list[tuple[str, Mapping[str, Any]]]]:
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -110,10 +111,15 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        text = file.read_text(encoding="latin-1")  # as older spreadsheets export
+        text = file.read_text(encoding="cp1252", errors="replace")  # as older spreadsheets export
     first = text.partition("\n")[0]
     delimiter = max("\t;,", key=first.count)
-    for number, row in enumerate(csv.DictReader(text.splitlines(), delimiter=delimiter), 2):
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise BadData(f"{file.name} line {reader.line_num} is no row of a table ({error}); wanted CSV.") from None
+    for line, row in rows:
         plain = {_plain(key): (value or "").strip() for key, value in row.items()
                  if key is not None and isinstance(value, str | None)}
         found = {role: next((plain[key] for key in keys if plain.get(key)), "") for role, keys in COLUMNS.items()}
@@ -121,7 +127,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if not set(COLUMNS[role]) & set(plain):
                 raise BadData(f"{file.name} has the columns {', '.join(plain)} and none for the {role}; wanted one of "
                               f"{', '.join(COLUMNS[role])}. Rename the column.")
-        yield f"{file.name} line {number}", {key: value for key, value in found.items() if value}
+        yield f"{file.name} line {line}", {key: value for key, value in found.items() if value}
 
 
 def _plain(column: str) -> str:
@@ -158,10 +164,9 @@ def _sample(row: Mapping[str, Any], base: Path, name: str, said: Mapping[str, st
     split = str(row.get("split") or "").strip().lower()
     if split and split not in SPLITS:
         return f"its split is {split!r}; wanted train, val or test"
-    patient = row.get("patient")
-    patient = None if patient is None or not str(patient).strip() else str(patient).strip()
     key = str(row.get("id") or image)
-    group = patient if patient is not None else row.get("group", key)
+    patient = stated(row, "patient")
+    group = patient or stated(row, "group") or key
     path = _path(base, str(image))
     return Sample(id=key, path=path, dataset=name, split=SPLITS.get(split, ""), label=str(label).strip(),
                   patient=patient, group=f"{name}/{group}", source=str(row.get("source") or said["source"]),
@@ -180,4 +185,4 @@ def _path(base: Path, image: str) -> Path:
 
 def grouped(sample: Sample) -> bool:
     """Tell whether the data say which images belong together with this one."""
-    return sample.patient is not None or sample.record.get("group") not in (None, "")
+    return sample.patient is not None or stated(sample.record, "group") is not None

@@ -110,7 +110,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Zoo:
     monkeypatch.setattr(registry, "cards", lambda: dict(zoo.cards))
     monkeypatch.setattr(registry, "load", zoo.load)
     monkeypatch.setattr(registry, "triage", zoo.triage)
-    monkeypatch.setattr(registry, "load_index", lambda domain: SimpleNamespace(rows=tuple(zoo.rows)))
+    monkeypatch.setattr(registry, "load_index", lambda domain: SimpleNamespace(card=None, rows=tuple(zoo.rows), features=np.zeros((0, 0))))
     monkeypatch.setattr(registry, "similar_cases", zoo.similar_cases)
     monkeypatch.setattr(registry, "domains", zoo.domains)
     monkeypatch.setattr(arbiter, "shipped", arbiter.Arbiter)

@@ -57,6 +57,17 @@ def test_judged_answers_become_items(home):
         "the image is no longer kept"]
 
 
+def test_images_of_one_patient_are_a_group(home):
+    records = Records(home)
+    mine = [asked(records, seed, patient_sha256="ab12") for seed in (21, 22)]
+    again = asked(records, 21)  # the same image, its patient not named
+    for trace in (*mine, again):
+        records.say(Feedback(trace, "agree"))
+    groups = {item.sample.id.rpartition("/")[2]: item.sample.group for item in gather(home).items}
+    assert groups[mine[0]] == groups[mine[1]] == groups[again]
+    assert len(set(groups.values())) == 4
+
+
 def test_the_later_word_about_an_answer_holds(home):
     records = Records(home)
     first = next(said.trace_id for said in records.said() if said.verdict == "agree")

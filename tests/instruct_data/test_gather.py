@@ -81,6 +81,25 @@ def test_terms_hold_images_out_unless_asked(tmp_path: Path, name: str, row: dict
     assert name in gather(data, restricted=True).by_set
 
 
+def test_evidence_of_an_equal_id_in_another_set_is_not_taken(tmp_path: Path) -> None:
+    for name in ("site_a", "site_b"):
+        record_set(tmp_path / "data", name, [{"id": "1", "label": "benign"}])
+    row = {"id": "1", "dataset": "site_a", "cases": [],
+           "opinions": [{"specialist": "s", "label": "benign", "probabilities": {"benign": 1.0}}]}
+    (tmp_path / "oof").mkdir()
+    (tmp_path / "oof" / "lumps.jsonl").write_text(json.dumps(row) + "\n")
+    heard = {item.sample.dataset: len(item.opinions) for item in gather(tmp_path / "data", tmp_path / "oof").items}
+    assert heard == {"site_a": 1, "site_b": 0}
+
+
+def test_a_text_with_a_line_separator_is_one_record(tmp_path: Path) -> None:
+    record_set(tmp_path, "site_a", [{"label": "benign"}])
+    file = tmp_path / "site_a" / "records.jsonl"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"text": "one\u2028two\u0085"}, ensure_ascii=False),
+                    encoding="utf-8")
+    assert len(gather(tmp_path).items) == 1
+
+
 def test_evidence_reaches_its_image_and_broken_lines_are_named(tmp_path: Path) -> None:
     data = data_folder(tmp_path / "data")
     folder = evidence_folder(tmp_path / "evidence", data)

@@ -95,6 +95,44 @@ def test_masks_in_a_folder_a_structure(tmp_path: Path) -> None:
     assert library.left_out == {"masks/optic_disc/z.png": "no picture of that name"}
 
 
+def test_a_mask_belongs_to_the_picture_of_its_own_folder(tmp_path: Path) -> None:
+    for patient in ("patient1", "patient2"):
+        picture(tmp_path / "images" / patient / "001.png")
+        picture(tmp_path / "masks" / "liver" / patient / "001.png")
+    picture(tmp_path / "images" / "other" / "7.png")
+    picture(tmp_path / "masks" / "liver" / "7_mask.png")
+    library = gather(tmp_path)
+    drawn = {item.image: [one["file"] for one in item.sample.record["maps"]] for item in library.items}
+    assert drawn == {"images/patient1/001.png": ["masks/liver/patient1/001.png"],
+                     "images/patient2/001.png": ["masks/liver/patient2/001.png"],
+                     "images/other/7.png": ["masks/liver/7_mask.png"]}
+    assert not library.left_out
+
+
+def test_a_mask_that_could_be_of_two_pictures_is_left_out(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        picture(tmp_path / "images" / split / "001.png")
+    picture(tmp_path / "images" / "2.png")
+    for name in ("001", "2", "2_mask"):
+        picture(tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "labels.json").write_text('{"*": "liver"}')
+    library = gather(tmp_path)
+    assert [item.image for item in library.items if item.marked] == ["images/2.png"]
+    assert {file: why.split(":")[0] for file, why in library.left_out.items()} == {
+        "masks/001.png": "pictures of that name in other folders",
+        "masks/2_mask.png": "another mask of its picture counts"}
+
+
+def test_folders_of_patients_are_no_structures(tmp_path: Path) -> None:
+    for patient in ("patient1", "patient2"):
+        picture(tmp_path / "images" / patient / "001.png")
+        picture(tmp_path / "masks" / patient / "001.png")
+    with pytest.raises(BadData, match=r"no labels\.json"):
+        gather(tmp_path)
+    (tmp_path / "labels.json").write_text('{"*": "liver"}')
+    assert {item.marked for item in gather(tmp_path).items} == {("liver",)}
+
+
 def test_masks_need_a_label_map_that_says_something(tmp_path: Path) -> None:
     data = masks_folder(tmp_path / "own", 1)
     assert layout_of(data) == "masks"

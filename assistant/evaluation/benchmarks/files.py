@@ -50,7 +50,7 @@ def json_rows(file: Path) -> list[dict[str, Any]]:
 def json_lines(file: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON Lines file."""
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))

@@ -112,6 +112,9 @@ def test_the_whole_consilium_is_asked_in_words_and_answers_in_letters(asked, fre
     tooled, = harness.ask([replace(free[0], tools=(TOOL,))], whole)
     assert "own tools" in tooled.error
     assert whole.name() != Whole(whole.assistant, "full").name()
+    before = whole.name()
+    monkeypatch.setattr("assistant.evaluation.answerers.index_of", lambda domain: "one case more")
+    assert whole.name() != before
 
 
 @pytest.mark.parametrize("free_words", [False, True])

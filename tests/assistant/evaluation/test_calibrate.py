@@ -97,8 +97,7 @@ def test_confidence_is_true_where_the_decision_boasts_and_label_sets_hold_the_tr
 
 def test_no_case_is_judged_by_what_was_fitted_on_its_group():
     known = studied(60)
-    rows = [(known, case, one) for case, one in zip(known.cases, known.judged(()), strict=True)]
-    found = calibrate.cross_fit(rows, {}, Wanted())[calibrate.ALL]
+    found = calibrate.cross_fit([known], Wanted())[calibrate.ALL]
     assert len(found) == 60
     fold = calibrate._folds([case.group for case in known.cases], 0)
     assert all(len({fold[i] for i, c in enumerate(known.cases) if c.group == group}) == 1
@@ -130,6 +129,19 @@ def test_a_decision_that_was_never_made_without_a_source_fits_nothing():
     fitted, figures = calibrate.fit([asked], Wanted())
     assert fitted.arbiter.belief_without == {}
     assert figures["without"] == {}
+
+
+def test_what_is_hidden_is_chosen_without_the_cases_that_it_is_told_of():
+    rng = np.random.default_rng(1000)
+    told, hid = [], 0
+    for seed in range(12):  # every decision is chance: less evidence is better by luck alone
+        known = studied(60, seed=seed)
+        said = {names: sharp([LABELS[i] for i in rng.integers(0, 3, 60)], 0.9) for names in known.decided}
+        fitted, figures = calibrate.fit([replace(known, decided=said)], Wanted())
+        hid += bool(fitted.domains["stones"].hidden)
+        told.append(figures["sets"]["drawn"]["error"])
+    assert hid, "luck is taken for merit now and then"
+    assert np.mean(told) == pytest.approx(2 / 3, abs=0.04)
 
 
 def test_a_quantile_needs_enough_groups():

@@ -21,7 +21,7 @@ def test_what_is_not_there_is_learned_for_any_number_of_labels(labels):
     logits = torch.full((2, labels, 8, 8), 5.0, requires_grad=True)
     loss = mask_loss(logits, torch.zeros(2, labels, 8, 8, dtype=torch.uint8))
     loss.backward()
-    assert float(loss) == pytest.approx(6.0, abs=0.02)  # 5.007 of the cross-entropy, 1 of Dice
+    assert loss.item() == pytest.approx(6.0, abs=0.02)  # 5.007 of the cross-entropy, 1 of Dice
     assert logits.grad is not None
     assert float(logits.grad.sum()) > 0.9
 
