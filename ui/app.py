@@ -57,7 +57,7 @@ def create_app(
         def everything(state: Session) -> dict[Any, Any]:
             return {**talk_side.shown(parts.talk, state), **image_side.shown(parts.image, state)}
 
-        image_side.wire(parts, everything)
+        image_side.wire(parts, lambda state: talk_side.shown(parts.talk, state))
         ready = app.load(None, js=PAGE, **QUIET)
         talk_side.wire(parts, known, everything)
         if records and sidebar and below:
@@ -74,7 +74,7 @@ def _sidebar() -> work.Sidebar:
 
 
 def _laid_out(models: Sequence[str], *, keeps: bool) -> tuple[Parts, work.Below | None]:
-    state, answered = gr.State(Session(), time_to_live=STATE_S), gr.State(0)
+    state, turned = gr.State(Session(), time_to_live=STATE_S), gr.State(0)
     with gr.Sidebar(position="right", open=False, width=300, elem_id="settings"):
         settings = drawer.build(models)
     with gr.Row(equal_height=False, elem_id="sides"):
@@ -83,7 +83,7 @@ def _laid_out(models: Sequence[str], *, keeps: bool) -> tuple[Parts, work.Below 
         with gr.Column(scale=6, min_width=300, elem_id="talk-column"):
             talk = talk_side.build()
             below = work.build_below() if keeps else None
-    return Parts(state, answered, image, talk, settings, buttons), below
+    return Parts(state, turned, image, talk, settings, buttons), below
 
 
 def launch(

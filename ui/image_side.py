@@ -137,10 +137,10 @@ def drawn(state: Session, said: dict[str, Any]) -> bool:
     return True
 
 
-def wire(parts: Parts, everything: Callable[[Session], dict[Any, Any]]) -> None:
-    """Let files, buttons and the viewer act."""
+def wire(parts: Parts, talk: Callable[[Session], dict[Any, Any]]) -> None:
+    """Let files, buttons and the viewer act; `talk` shows the other side."""
     image = parts.image
-    _wire_files(parts, everything)
+    _wire_files(parts, talk)
     _wire_slices(parts)
     _wire_window(parts)
 
@@ -157,11 +157,11 @@ def wire(parts: Parts, everything: Callable[[Session], dict[Any, Any]]) -> None:
     image.viewer.select(select, [parts.state], seen, **QUIET)
 
 
-def _wire_files(parts: Parts, everything: Callable[[Session], dict[Any, Any]]) -> None:
+def _wire_files(parts: Parts, talk: Callable[[Session], dict[Any, Any]]) -> None:
     def taken(state: Session | None, sources: list[str] | list[bytes], names: list[str]) -> dict[Any, Any]:
         state = state or Session()
         session.take(state, sources, names)
-        return {parts.state: state, **everything(state)}
+        return {parts.state: state, **shown(parts.image, state)}
 
     def upload(files: list[str] | None, state: Session | None) -> dict[Any, Any]:
         return taken(state, files or [], [])
@@ -174,12 +174,13 @@ def _wire_files(parts: Parts, everything: Callable[[Session], dict[Any, Any]]) -
         state.shown, state.view = which or 0, View()
         return {parts.state: state, **shown(parts.image, state)}
 
-    changed = [parts.state, *parts.all_shown]
+    changed = [parts.state, *parts.image.all]
     told = [parts.image.files.upload(upload, [parts.image.files, parts.state], changed, js=READING, **QUIET)]
     for button, name in zip(parts.phantoms, phantoms.PHANTOMS, strict=True):
         told.append(button.click(draw(name), [parts.state], changed, js=READING, **QUIET))
-    for event in told:
-        event.then(None, js=READ, **QUIET)
+    for event in told:  # the talk comes after: beside the slow picture it would be older than an answer that has come
+        event.then(lambda state: talk(state or Session()), [parts.state], parts.talk.told, **QUIET).then(
+            None, js=READ, **QUIET)
     parts.image.which.input(choose, [parts.state, parts.image.which], [parts.state, *parts.image.all], **QUIET)
 
 

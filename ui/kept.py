@@ -13,15 +13,16 @@ HEADER_NOTE = (
     "and neither stored nor shown to any model.")
 
 
-def said(feedback: Feedback | None) -> str:
-    """Return what the reader said of the answer; nothing where nothing was said."""
+def said(feedback: Feedback | None, *, earlier: bool = False) -> str:
+    """Return what the reader said of the answer, or of an earlier one; nothing where nothing was said."""
     if feedback is None:
         return ""
     if feedback.verdict == "agree":
         return note("Noted: you agree.")
+    of = " with the earlier answer" if earlier else ""
     more = "".join(f"; {name}: {words}" for name, words in (("label", feedback.label), ("reason", feedback.reason))
                    if words)
-    return note(f"Noted: you disagree{more}.")
+    return note(f"Noted: you disagree{of}{more}.")
 
 
 def found(words: str, count: int) -> str:

@@ -31,6 +31,10 @@
     read() { files.reading = Math.max(0, files.reading - 1); },
     async settled() { while (!started || underWay()) await wait(); },
   };
+  addEventListener("beforeunload", (event) => { // what is being answered is not kept yet
+    const stop = document.querySelector("#stop");
+    if (stop && !stop.disabled) event.preventDefault();
+  });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, [contenteditable]");
     if (event.key === "/" && !typing) {

@@ -49,6 +49,11 @@ class TalkParts:
     panel: gr.HTML
     whatif: gr.HTML
 
+    @property
+    def told(self) -> list[Any]:
+        """What shows the talk of a session."""
+        return [self.chat, self.panel, self.whatif, self.send, self.stop]
+
 
 @dataclass(frozen=True)
 class SettingParts:
@@ -65,8 +70,8 @@ class Parts:
     """All of them."""
 
     state: gr.State
-    answered: gr.State
-    """Counted up when an answer has come to its end."""
+    turned: gr.State
+    """Counted up when a question is taken, stopped, or answered to its end."""
     image: ImageParts
     talk: TalkParts
     settings: SettingParts
@@ -75,7 +80,7 @@ class Parts:
     @property
     def all_shown(self) -> list[Any]:
         """Return what shows a session; `app.everything` makes their values."""
-        return [self.talk.chat, self.talk.panel, self.talk.whatif, self.talk.send, self.talk.stop, *self.image.all]
+        return [*self.talk.told, *self.image.all]
 
     @property
     def chat(self) -> gr.Chatbot:

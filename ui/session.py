@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from pydicom import Dataset
 
-from assistant.errors import ConsiliumError, place
+from assistant.errors import ConsiliumError, ConversationNotFound, place
 from assistant.export.headers import read_header
 from assistant.settings import LIMITS
 from assistant.steps import Answer, Evidence, Step, TextDelta
@@ -38,6 +38,7 @@ EVERY_S = 0.05
 LISTED = 25
 """Conversations on the first page of the list, and how many more each further page adds."""
 BROKEN = "Something went wrong inside; the log of the program says what. The conversation can go on."
+GONE = "This conversation was deleted elsewhere. Ask again: a new one begins with the image shown."
 _beginning = threading.Lock()
 
 
@@ -136,6 +137,8 @@ class Session:
     """The studies that `answer` is about: the same list as `studies` until new ones are loaded."""
     asked: list[Box] = field(default_factory=list)
     """The regions that `answer` is about."""
+    objecting: str = ""
+    """Trace of the answer that an objection is being written about."""
     listed: int = LISTED
     """How many conversations the list shows."""
     turn: int = 0
@@ -229,6 +232,9 @@ def ask(consultant: Consultant, session: Session, text: str, choices: Choices) -
         told = None
         try:
             yield from _stream(consultant, session, turn, text, images or None, choices)
+        except ConversationNotFound:
+            session.conversation, session.sent = None, False
+            told = render.note_message(GONE)
         except (SpecialistsError, ConsiliumError) as error:
             told = render.error_message(error)
         except Exception as error:  # noqa: BLE001 - the visitor is told, the program goes on
@@ -302,7 +308,10 @@ def thumbnails(session: Session) -> dict[str, str]:
 
 
 def stop(session: Session) -> None:
-    """End the present turn, close what it left open and say so."""
+    """End the present turn, close what it left open and say so; an answer that is there already stays."""
+    waiting = any(message.get("metadata", {}).get("status") == "pending" for message in session.history)
+    if session.answer is not None or not (session.busy or waiting):
+        return
     session.turn += 1
     _settle(session)
     session.history.append(render.note_message("Stopped."))

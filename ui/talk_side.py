@@ -70,10 +70,11 @@ def build() -> TalkParts:
 
 def shown(parts: TalkParts, state: Session) -> dict[Any, Any]:
     """Return conversation and panel of a session, and whether it can be asked or stopped."""
-    return {**_told(parts, state), parts.whatif: ""}
+    return {**told(parts, state), parts.whatif: ""}
 
 
-def _told(parts: TalkParts, state: Session) -> dict[Any, Any]:
+def told(parts: TalkParts, state: Session) -> dict[Any, Any]:
+    """Return the same without what a what-if said."""
     return {
         parts.chat: state.history,
         parts.panel: _panel(state),
@@ -98,10 +99,10 @@ def wire(
     talk = parts.talk
     _wire_ask(parts, consultants)
 
-    def stop(state: Session | None) -> dict[Any, Any]:
+    def stop(state: Session | None, turned: int) -> dict[Any, Any]:
         state = state or Session()
         session.stop(state)
-        return {parts.state: state, **_told(talk, state)}
+        return {parts.state: state, parts.turned: turned + 1, **told(talk, state)}
 
     def clear(state: Session | None) -> dict[Any, Any]:
         state = state or Session()
@@ -119,7 +120,8 @@ def wire(
         yield {talk.whatif: THINKING}
         yield {talk.whatif: session.again(consultants[model], state, changes)}
 
-    talk.stop.click(stop, [parts.state], [parts.state, talk.chat, talk.panel, talk.send, talk.stop], **QUIET)
+    talk.stop.click(stop, [parts.state, parts.turned],
+                    [parts.state, parts.turned, talk.chat, talk.panel, talk.send, talk.stop], **QUIET)
     seen = [parts.state, talk.whatif, parts.image.viewer, parts.image.caption, parts.image.regions]
     talk.panel.select(again, [parts.state, parts.settings.model], seen, **QUIET)
     talk.chat.example_select(_example, None, [talk.question], **QUIET)
@@ -130,18 +132,20 @@ def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> None:
     talk, settings, image = parts.talk, parts.settings, parts.image
 
     def ask(
-        state: Session | None, text: str, options: str, model: str, collaboration: str, style: str, answered: int
+        state: Session | None, text: str, options: str, model: str, collaboration: str, style: str, turned: int
     ) -> Iterator[dict[Any, Any]]:
         choices = Choices(session.split_options(options), collaboration, style)
         state = state or Session()
-        first: dict[Any, Any] = {parts.state: state, talk.question: "", talk.whatif: ""}
+        first: dict[Any, Any] = {parts.state: state, parts.turned: turned + 1, talk.question: "", talk.whatif: ""}
         for changed in session.ask(consultants[model], state, text, choices):
-            shown = first | ({talk.chat: state.history} if changed is Changed.WORDS else _told(talk, state))
+            shown = first | ({talk.chat: state.history} if changed is Changed.WORDS else told(talk, state))
             if changed is Changed.DONE:
                 found = image_side.looked_at(image, state) if state.overlaid else {}
-                shown |= {parts.state: state, parts.answered: answered + 1, **found}
+                shown |= {parts.state: state, parts.turned: turned + 2, **found}
             first = {}
             yield shown
+        if first:  # refused: without a word from here Gradio would empty every component
+            yield {parts.state: state}
 
     given = [
         parts.state,
@@ -150,11 +154,11 @@ def _wire_ask(parts: Parts, consultants: Mapping[str, Consultant]) -> None:
         settings.model,
         settings.collaboration,
         settings.style,
-        parts.answered,
+        parts.turned,
     ]
     seen = [
         parts.state,
-        parts.answered,
+        parts.turned,
         talk.chat,
         talk.panel,
         talk.whatif,

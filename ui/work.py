@@ -23,6 +23,7 @@ from ui.session import BROKEN, LISTED, Session
 
 log = logging.getLogger(__name__)
 
+NOTHING = "There is no answer here to judge."
 Everything = Callable[[Session], dict[Any, Any]]
 """Draws a whole session: values by component."""
 Changes = dict[Any, Any]
@@ -52,6 +53,7 @@ class Below:
     """What is done with an answer: say whether it is right, export it, look at the file's header."""
 
     box: gr.Column
+    judge: gr.Column
     agree: gr.Button
     disagree: gr.Button
     objection: gr.Column
@@ -94,12 +96,13 @@ def build_sidebar() -> Sidebar:
 
 
 def build_below() -> Below:
-    """Lay out what stands under the consilium panel; it is hidden until there is an answer."""
+    """Lay out what stands under the consilium panel; it is hidden until something was answered."""
     with gr.Column(visible=False, elem_id="below") as box:
-        gr.HTML('<h3 class="cs-work">Is this answer right?</h3>')
-        with gr.Row():
-            agree = gr.Button("Agree", size="sm", min_width=90, elem_id="agree")
-            disagree = gr.Button("Disagree", size="sm", min_width=90, elem_id="disagree")
+        with gr.Column(visible=False, elem_id="judge") as judge:
+            gr.HTML('<h3 class="cs-work">Is this answer right?</h3>')
+            with gr.Row():
+                agree = gr.Button("Agree", size="sm", min_width=90, elem_id="agree")
+                disagree = gr.Button("Disagree", size="sm", min_width=90, elem_id="disagree")
         with gr.Column(visible=False, elem_id="objection") as objection:
             label = gr.Dropdown([], label="Right label (optional)", allow_custom_value=True, elem_id="right-label")
             reason = gr.Textbox(label="Reason", max_length=2000, lines=2, elem_id="reason")
@@ -118,8 +121,8 @@ def build_below() -> Below:
             show = gr.Button("Show its values", size="sm", min_width=120, elem_id="show-header")
             hide = gr.Button("Hide", size="sm", min_width=80, elem_id="hide-header")
         values = gr.HTML(elem_id="header-values")
-    return Below(box, agree, disagree, objection, label, reason, send, said, form, export, save, told, show, hide,
-                 values)
+    return Below(box, judge, agree, disagree, objection, label, reason, send, said, form, export, save, told, show,
+                 hide, values)
 
 
 def wire(ready: Any, work: Work, parts: Parts, records: Records, everything: Everything) -> Any:
@@ -148,37 +151,50 @@ class _Wired:
 
     def opened(self, session: Session, words: str = "") -> Changes:
         """Show a session as it is, with all that stands around it."""
-        return {self.parts.state: session, **self.everything(session), **self.around(session, words)}
+        around = {**self.around(session, words), **self._title(session)}
+        return {self.parts.state: session, **self.everything(session), **around}
 
     def around(self, session: Session, words: str = "") -> Changes:
-        """Show the list, and what can be done with the session's answer."""
+        """Show the list, and what can be done with the session's answer; what is being written stays."""
         side, below, answer = self.work.sidebar, self.work.below, session.answer
         listed = [one for one in self.records.owned(session.owner, words) if one.turns]
         shown = listed[: session.listed]
         present = next((one for one in listed if one.id == session.conversation), None)
         said = memory.said_before(self.records, session)
-        options = list(answer.options) if answer else []
         return {
             side.listed: gr.Radio([(memory.label(one), one.id) for one in shown],
                                   value=present.id if present in shown else None),
             side.more: gr.Button(f"Show older ones ({len(listed) - len(shown)})", visible=len(listed) > len(shown)),
-            side.title: gr.Textbox(value=present.title if present else "", interactive=present is not None),
+            side.title: self._title(session)[side.title] if present is None or present.turns == 1 else gr.skip(),
             side.rename: gr.Button(interactive=present is not None),
             side.delete: gr.Button(interactive=present is not None),
             side.sure: gr.Row(visible=False), side.told: kept.found(words, len(listed)),
-            below.box: gr.Column(visible=answer is not None), below.objection: gr.Column(visible=False),
-            below.label: gr.Dropdown(choices=options, value=said.label or None if said else None),
-            below.reason: said.reason if said else "", below.said: kept.said(said),
-            below.save: gr.DownloadButton(visible=False), below.told: "",
-            below.values: "",
+            below.box: gr.Column(visible=present is not None or answer is not None),
+            below.judge: gr.Column(visible=answer is not None),
+            **self._objection(session, said), below.said: kept.said(said),
+            below.save: gr.DownloadButton(visible=False), below.told: "", below.values: "",
         }
+
+    def _title(self, session: Session) -> Changes:
+        known = {one.id: one.title for one in self.records.owned(session.owner) if one.turns}
+        title = known.get(session.conversation or "")
+        return {self.work.sidebar.title: gr.Textbox(value=title or "", interactive=title is not None)}
+
+    def _objection(self, session: Session, said: Feedback | None) -> Changes:
+        below = self.work.below
+        if session.objecting:  # to an answer before, perhaps: it is being written
+            return {below.objection: gr.skip(), below.label: gr.skip(), below.reason: gr.skip()}
+        options = list(session.answer.options) if session.answer else []
+        return {below.objection: gr.Column(visible=False), below.reason: said.reason if said else "",
+                below.label: gr.Dropdown(choices=options, value=said.label or None if said else None)}
 
     @property
     def surroundings(self) -> list[Any]:
         """What `around` changes."""
         side, below = self.work.sidebar, self.work.below
         return [side.listed, side.more, side.title, side.rename, side.delete, side.sure, side.told, below.box,
-                below.objection, below.label, below.reason, below.said, below.save, below.told, below.values]
+                below.judge, below.objection, below.label, below.reason, below.said, below.save, below.told,
+                below.values]
 
     # 2) conversations
 
@@ -186,7 +202,7 @@ class _Wired:
         """Let them be found, opened, renamed and deleted."""
         side, state, browser = self.work.sidebar, self.parts.state, self.browser
         all_shown = [browser, state, *self.parts.all_shown, *self.surroundings]
-        self.parts.answered.change(self._answered, [state, browser, side.find], [browser, *self.surroundings], **QUIET)
+        self.parts.turned.change(self._answered, [state, browser, side.find], [browser, *self.surroundings], **QUIET)
         side.find.change(lambda session, words: self.around(session or Session(), words), [state, side.find],
                          self.surroundings, trigger_mode="always_last", **QUIET)
         side.more.click(self._older, [state, side.find], [state, *self.surroundings], **QUIET)
@@ -263,22 +279,43 @@ class _Wired:
     def feedback(self) -> None:
         """Keep what the visitor says of the present answer."""
         below, state = self.work.below, self.parts.state
-        told = [below.said, below.objection]
-        below.agree.click(lambda session: self._say(session, "agree", "", None), [state], told, **QUIET)
-        below.disagree.click(lambda: gr.Column(visible=True), None, [below.objection], **QUIET)
-        below.send.click(lambda session, reason, label: self._say(session, "disagree", reason, label),
-                         [state, below.reason, below.label], told, **QUIET)
+        told = [state, below.said, below.objection]
+        below.agree.click(self._agree, [state], told, **QUIET)
+        below.disagree.click(self._disagree, [state], [*told, below.label, below.reason], **QUIET)
+        below.send.click(self._object, [state, below.reason, below.label], told, **QUIET)
 
-    def _say(self, session: Session | None, verdict: Verdict, reason: str, label: str | None) -> Changes:
+    def _agree(self, session: Session | None) -> Changes:
+        session = session or Session()
+        session.objecting = ""
+        return self._say(session, session.answer.trace_id if session.answer else "", "agree", "", None)
+
+    def _disagree(self, session: Session | None) -> Changes:
+        """Open the form about the answer that is shown now, whichever is when it is sent."""
+        below, session = self.work.below, session or Session()
+        if session.answer is None:
+            return {self.parts.state: session, below.said: kept.note(NOTHING)}
+        session.objecting = ""
+        form = self._objection(session, memory.said_before(self.records, session))
+        session.objecting = session.answer.trace_id
+        return {self.parts.state: session, **form, below.objection: gr.Column(visible=True)}
+
+    def _object(self, session: Session | None, reason: str, label: str | None) -> Changes:
+        session = session or Session()
+        return self._say(session, session.objecting, "disagree", reason, label)
+
+    def _say(self, session: Session, trace_id: str, verdict: Verdict, reason: str, label: str | None) -> Changes:
         below = self.work.below
-        if session is None or session.answer is None:
-            return {below.objection: gr.Column(visible=False)}
-        said = Feedback(session.answer.trace_id, verdict, reason, label or "", session.owner)
+        if not trace_id:
+            return {self.parts.state: session, below.said: kept.note(NOTHING)}
+        said = Feedback(trace_id, verdict, reason, label or "", session.owner)
         try:
             self.records.say(said)
         except ConsiliumError as error:
-            return {below.said: kept.problem(error)}
-        return {below.said: kept.said(said), below.objection: gr.Column(visible=False)}
+            return {self.parts.state: session, below.said: kept.problem(error)}
+        session.objecting = ""
+        earlier = session.answer is None or session.answer.trace_id != trace_id
+        return {self.parts.state: session, below.said: kept.said(said, earlier=earlier),
+                below.objection: gr.Column(visible=False)}
 
     # 4) export
 

@@ -185,6 +185,30 @@ def test_a_question_is_answered_while_a_stopped_one_still_ends_its_step(page, ga
     assert rows.count() == 6
 
 
+@pytest.mark.parametrize("press", ["twice", "enter twice", "enter while it comes"])
+def test_a_second_press_changes_nothing(page, gate, press):
+    page.get_by_role("button", name="Drawn ultrasound").click()
+    expect(page.locator("#viewer svg")).to_be_visible()
+    field = page.locator("#question textarea")
+    field.fill("Tell slowly, what is it?")
+    if press == "twice":
+        page.locator("#ask").dblclick()
+    else:
+        field.press("Enter")
+        if press == "enter while it comes":
+            expect(page.locator("#chat")).to_contain_text("The image is a")
+            field.fill("And now?")
+        field.press("Enter")
+    expect(page.locator("#chat")).to_contain_text("The image is a")
+    page.locator("#viewer .cs-stage").focus()  # and some time passes
+    gate.touch()
+    expect(page.locator("#chat")).to_contain_text(double.SAID)
+    expect(page.locator("#ask")).to_be_enabled()
+    expect(page.locator("#ask")).to_have_text("Ask")
+    expect(page.locator("#stop")).to_have_text("Stop")
+    expect(page.locator("#panel .cs-trace")).to_be_visible()
+
+
 def test_a_volume_has_slices(page, images):
     drop(page, images / "head.nii")
     expect(page.locator("#caption")).to_contain_text("slice 13 of 24")

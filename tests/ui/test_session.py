@@ -13,6 +13,7 @@ from PIL import Image
 from assistant.errors import BadQuestion, ConsiliumError
 from assistant.export.dossier import Dossier, Entry
 from assistant.export.formats import exported
+from assistant.records import Records
 from specialists.core.findings import HeatMap
 from specialists.core.study import read_study
 from tests.assistant.export.test_export import SECRET, dicom_file
@@ -201,6 +202,45 @@ def test_stopping_closes_the_spinner_and_says_so():
     assert "Stopped" in state.history[-1]["content"]
     asked(double.Assistant(), state)
     assert state.answer is not None
+
+
+def test_a_stop_that_comes_too_late_leaves_the_answer_as_it_is():
+    state = loaded()
+    running = session.ask(double.Assistant(), state, "What is it?", Choices())
+    while state.answer is None:
+        changed = next(running)
+        if changed is not Changed.DONE and state.answer is None:
+            continue
+    session.stop(state)
+    assert list(running) in ([], [Changed.DONE])
+    told = list(state.history)
+    session.stop(state)
+    assert state.history == told
+    assert "Stopped" not in str(told)
+    assert state.answer is not None
+
+
+def test_a_conversation_that_was_deleted_elsewhere_is_said_and_the_next_question_begins_another(tmp_path):
+    records = Records(tmp_path)
+    assistant, state = double.Assistant(records=records), loaded(owner="me")
+    asked(assistant, state)
+    first = state.conversation or ""
+    records.delete(first, "me")
+    assistant.talks.clear()
+
+    class Store(double.Assistant):
+        def chat(self, conversation_id=None, owner=""):
+            if conversation_id:
+                records.check_owner(conversation_id, owner)
+            return super().chat(conversation_id, owner)
+
+    after = Store(records=records)
+    asked(after, state)
+    assert "deleted elsewhere" in state.history[-1]["content"]
+    assert str(tmp_path) not in str(state.history)
+    asked(after, state)
+    assert state.answer is not None
+    assert state.conversation not in ("", None, first)
 
 
 def test_a_stopped_answer_writes_nothing_more():

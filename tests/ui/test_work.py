@@ -47,6 +47,12 @@ def talked(records: Records, owner: str = "me") -> Session:
     return state
 
 
+def again(records: Records, state: Session) -> None:
+    """Ask once more; this stand-in is another one, and gets the image again."""
+    state.sent = False
+    list(session.ask(double.Assistant(records=records), state, "And now?", Choices()))
+
+
 def visible(update: Any) -> bool:
     return update["visible"] if isinstance(update, dict) else update.visible
 
@@ -81,10 +87,47 @@ def test_the_browser_opens_its_own_conversation_alone(wired, records):
 
 def test_what_a_visitor_says_is_kept_under_the_answer(wired, records):
     state = talked(records)
-    wired._say(state, "disagree", "too sure", "benign")
-    wired._say(state, "agree", "", None)
+    wired._disagree(state)
+    wired._object(state, "too sure", "benign")
+    wired._agree(state)
     assert [(said.owner, said.verdict) for said in records.said()] == [("me", "agree")]
-    assert wired.work.below.said not in wired._say(Session(), "agree", "", None)
+    for nothing in (wired._agree(Session()), wired._disagree(Session()), wired._object(Session(), "no", None)):
+        assert work.NOTHING in nothing[wired.work.below.said]
+
+
+def test_an_objection_is_about_the_answer_that_was_shown_when_it_was_begun(wired, records):
+    state, below = talked(records), wired.work.below
+    first = state.answer.trace_id
+    assert visible(wired._disagree(state)[below.objection])
+    again(records, state)
+    assert state.answer.trace_id != first
+    around = wired._answered(state, {}, "")
+    assert not any(visible(around[one]) is False for one in (below.box, below.judge))
+    for kept in (below.objection, below.reason, below.label):
+        assert around[kept] == gr.skip(), "what is being written stays"
+    told = wired._object(state, "It is a cyst.", "benign")
+    assert "the earlier answer" in told[below.said]
+    assert {said.trace_id for said in records.said()} == {first}
+    assert visible(wired._answered(state, {}, "")[below.objection]) is False
+
+
+def test_without_an_answer_nobody_is_asked_whether_it_is_right(wired, records):
+    state, below = talked(records), wired.work.below
+    wired._agree(state)
+    running = session.ask(double.Assistant(records=records), state, "And now?", Choices())
+    next(running)
+    for _ in ("while it comes", "when it was stopped"):
+        around = wired._answered(state, {}, "")
+        assert (visible(around[below.box]), visible(around[below.judge])) == (True, False)
+        assert around[below.said] == ""
+        session.stop(state)
+
+
+def test_a_title_that_is_being_typed_is_kept(wired, records):
+    state = talked(records)
+    assert wired._answered(state, {}, "")[wired.work.sidebar.title].value == "What is it?"
+    again(records, state)
+    assert wired._answered(state, {}, "")[wired.work.sidebar.title] == gr.skip()
 
 
 @pytest.mark.parametrize(("form", "start"), [("pdf", b"%PDF-"), ("markdown", b"# What is it?"), ("fhir", b"{")])
