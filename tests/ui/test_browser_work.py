@@ -59,29 +59,6 @@ def asked(page: Page, file: Path, question: str) -> None:
     expect(page.locator("#agree")).to_be_visible()
 
 
-def test_another_conversation_that_is_opened_while_an_answer_comes_can_be_asked(visitor, files, folder):
-    page = visitor()
-    asked(page, files / "scan", "What is it?")
-    (folder / "gate").unlink()
-    try:
-        page.fill("#question textarea", "Get stuck")
-        page.click("#ask")
-        expect(page.locator("#chat .message-row")).to_have_count(4)
-        page.get_by_role("button", name="Conversations").click()
-        page.click("#new")
-        expect(page.locator("#chat .message-row")).to_have_count(0)
-        page.get_by_role("button", name="Conversations").click()
-        page.get_by_role("button", name="Drawn ultrasound").click()
-        expect(page.locator("#viewer svg")).to_be_visible()
-        page.fill("#question textarea", "And this?")
-        page.click("#ask")
-        expect(page.locator("#agree")).to_be_visible()
-    finally:
-        (folder / "gate").touch()
-    expect(page.locator("#chat")).not_to_contain_text("Get stuck")
-    assert page.locator("#chat .message-row").count() == 2
-
-
 def saved(page: Page, words: str) -> bytes:
     """Export the conversation in a form and return the file that the browser saved."""
     page.click("#form input")
@@ -178,3 +155,26 @@ def test_what_is_done_while_the_page_starts_is_not_overwritten(visitor, files, f
     expect(page.locator("#agree")).to_be_visible()      # the browser knows the conversation
     page.reload()
     expect(page.locator("#chat")).to_contain_text("Is it irregular?")
+
+
+def test_another_conversation_that_is_opened_while_an_answer_comes_can_be_asked(visitor, files, folder):
+    page = visitor()
+    asked(page, files / "scan", "What is it?")
+    (folder / "gate").unlink()
+    try:
+        page.fill("#question textarea", "Get stuck")
+        page.click("#ask")
+        expect(page.locator("#chat .message-row")).to_have_count(4)
+        page.get_by_role("button", name="Conversations").click()
+        page.click("#new")
+        expect(page.locator("#chat .message-row")).to_have_count(0)
+        page.get_by_role("button", name="Conversations").click()
+        page.get_by_role("button", name="Drawn ultrasound").click()
+        expect(page.locator("#viewer svg")).to_be_visible()
+        page.fill("#question textarea", "And this?")
+        page.click("#ask")
+        expect(page.locator("#agree")).to_be_visible()
+    finally:
+        (folder / "gate").touch()
+    expect(page.locator("#chat")).not_to_contain_text("Get stuck")
+    assert page.locator("#chat .message-row").count() == 2
