@@ -17,6 +17,7 @@ from specialists.core.specialist import Specialist
 from specialists.core.study import read_study
 from specialists.datasets.layout import read_set
 from specialists.evaluation import measure
+from specialists.segmentation import task
 from specialists.training import command, out_of_fold, publish, runs
 from specialists.zoo import OPINIONS, Domain
 from tests.specialists.learning import write_set
@@ -108,6 +109,20 @@ def test_the_command_says_what_there_is(tmp_path):
         command.main(["--data", str(tmp_path)])
     with pytest.raises(BadData, match="spine"):
         command.main(["--data", str(tmp_path), "--only", "spine"])
+
+
+def test_a_rare_label_that_a_resample_leaves_out_costs_nothing():
+    targets = np.repeat([0, 1, 2], [40, 40, 6])
+    groups = [f"p{i}" for i in range(80)] + ["rare 1"] * 3 + ["rare 2"] * 3
+    found = measure.classification(np.eye(3)[targets], targets, groups, ("a", "b", "c"))
+    assert (found["macro_f1"], found["ci95"]) == (1.0, [1.0, 1.0])
+
+
+def test_a_structure_that_no_image_has_is_no_figure():
+    rows = [{"label": "cyst", "group": "g", "has": False, "said": said, "dice": 0.0} for said in (True, False)]
+    found = task._figures(rows)
+    assert (found["n"], found["dice"], found["ci95"], found["sensitivity"]) == (0, None, None, None)
+    assert found["specificity"] == 0.5
 
 
 def test_figures_of_a_perfect_and_a_blind_opinion():
