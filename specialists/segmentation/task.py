@@ -181,7 +181,8 @@ def _row(specialist: Predicts, sample: Sample, labels: Sequence[str], crops: boo
 def _figures(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     there, clear = [row for row in rows if row["has"]], [row for row in rows if not row["has"]]
     values = np.array([row["dice"] for row in there])
+    clear_said = float(np.mean([row["said"] for row in clear])) if clear else None
     return {"n": len(there), "dice": round(float(values.mean()), 4) if there else None,
             "ci95": mean_interval(values, [row["group"] for row in there]) if there else None,
             "sensitivity": round(float(np.mean([row["said"] for row in there])), 4) if there else None,
-            "normals": len(clear), "specificity": round(1 - float(np.mean([row["said"] for row in clear])), 4) if clear else None}
+            "normals": len(clear), "specificity": None if clear_said is None else round(1 - clear_said, 4)}
