@@ -6,10 +6,11 @@ an image is of the added kind when it lies within, and triage calls it unknown o
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -28,14 +29,12 @@ from specialists.core.specialist import Specialist
 from specialists.core.study import Study
 
 LOG = logging.getLogger(__name__)
-NAMED = 0.9
-"""Part of a set's images that triage has to call by one kind for the set to be of that kind."""
 KEPT = 0.99
 """Part of the validation images within a region, where there are enough to tell."""
 MANY = 100
 """From so many validation images on, a quantile is taken; below, the farthest one with a margin."""
-PLAUSIBLE = (0.5, 0.99)
-"""The share of an added kind in a finding is what it kept of validation, within these."""
+PLAUSIBLE = (0.6, 0.99)
+"""The share of an added kind in a finding is what it kept of validation, within these: it must outweigh the rest."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,10 @@ class Triage:
         return [one if name is None or not isinstance(one, Classification) or int(np.ptp(study.rgb())) < EVEN
                 else _as(one, name, kept[name]) for study, one, name in zip(studies, found, names, strict=True)]
 
+    def without(self, names: Collection[str]) -> Triage:
+        """Return the same triage without the added kinds of these names."""
+        return Triage(self.specialist, [kind for kind in self.kinds if kind.name not in names])
+
     def embed(self, study: Study) -> np.ndarray:
         """Return triage's features (D,) of one study."""
         return self.specialist.embed(study)
@@ -96,13 +99,22 @@ def _left_out(name: str) -> None:
     LOG.warning("The added kind %s is of another triage and is left out; train its domain again.", name)
 
 
-def fit_kind(name: str, train_studies: Iterable[Study], val_studies: Iterable[Study], folder: Path) -> AddedKind:
+def triage_without(names: Collection[str]) -> Triage:
+    """Return triage with all added kinds but those of these names."""
+    triage = registry.triage()
+    return (triage if isinstance(triage, Triage) else Triage(triage, [])).without(names)
+
+
+def fit_kind(name: str, train_studies: Iterable[Study], val_studies: Sequence[Study], folder: Path,
+             beside: Triage | None = None) -> AddedKind:
     """Fit a region around training images, its limit on validation images; write it to folder/kinds.
 
     Raises BadData when there are too few images. `folder` is that of the user's specialists; triage knows the kind
-    from then on. Studies may be a generator: each is let go once it is embedded.
+    from then on. `beside` has the kinds that will stand beside it, by default all others that are there. Training
+    studies may be a generator: each is let go once it is embedded.
     """
-    triage = registry.load("triage")
+    beside = (beside or triage_without(())).without([name])
+    triage = beside.specialist
     train, val = (_features(triage, studies) for studies in (train_studies, val_studies))
     if len(train) < 2 or not len(val):
         raise BadData(f"Got {len(train)} images to fit the kind {name!r} on and {len(val)} to set its limit; wanted "
@@ -110,29 +122,46 @@ def fit_kind(name: str, train_studies: Iterable[Study], val_studies: Iterable[St
     free = fit_scope(train, np.zeros(len(train)), val, kept=1.0, margin=1.0)
     far = distance(val, free)
     limit = float(np.quantile(far, KEPT)) if len(far) >= MANY else float(far.max()) * (1 + 0.5 / np.sqrt(len(far)))
-    scope = Scope(free.means, free.whitening, limit)
-    kept = float((far <= limit).mean())
-    kind = AddedKind(name, scope, kept, str(triage.card.weights.get("sha256", "")))
+    kind = AddedKind(name, Scope(free.means, free.whitening, limit), 1.0, str(triage.card.weights.get("sha256", "")))
+    called = _called(Triage(triage, [*beside.kinds, kind]), val_studies)
+    kind = dataclasses.replace(kind, kept=called[name] / called.total())
     write_kind(kind, folder)
     return kind
 
 
-def kind_of(studies: Iterable[Study]) -> str | None:
-    """Return the kind that triage, with the added ones, names for at least 90 % of the images; else None."""
-    triage = registry.triage()
+def kind_of(studies: Iterable[Study], triage: Triage | None = None) -> tuple[str, float]:
+    """Return the kind that triage names most of the images, and the part of them that it names so.
+
+    `triage` is by default the one with all added kinds; ("unknown", 0.0) where no image is of a kind it knows.
+    """
+    called = _called(triage or triage_without(()), studies)
+    known = Counter({name: count for name, count in called.items() if name != UNKNOWN})
+    name, count = known.most_common(1)[0] if known else (UNKNOWN, 0)
+    return name, count / max(called.total(), 1)
+
+
+def _called(triage: Triage, studies: Iterable[Study]) -> Counter[str]:
+    """Count what triage calls the images."""
     findings = [finding for part in _parts(studies) for finding in triage.predict_many(part)]
-    named = Counter(one.label for one in findings if isinstance(one, Classification))
-    name, count = named.most_common(1)[0] if named else (UNKNOWN, 0)
-    return name if name != UNKNOWN and count >= NAMED * len(findings) else None
+    return Counter(one.label if isinstance(one, Classification) else UNKNOWN for one in findings)
 
 
 def write_kind(kind: AddedKind, folder: Path) -> None:
     """Write folder/kinds/NAME.safetensors and .json; blanks in the name become underscores in the file's."""
-    place = folder / "kinds" / kind.name.replace(" ", "_").replace("/", "_")
+    place = _place(kind.name, folder)
     place.parent.mkdir(parents=True, exist_ok=True)
     save_file(to_tensors(kind.scope), place.with_name(f"{place.name}.safetensors"))
     told = {"name": kind.name, "kept": round(kind.kept, 4), "triage": kind.triage}
     place.with_name(f"{place.name}.json").write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def remove_kind(name: str, folder: Path) -> None:
+    """Take an added kind away, where there is one of just this name."""
+    place = _place(name, folder)
+    card = place.with_name(f"{place.name}.json")
+    if card.is_file() and read_kind(card).name == name:  # "a b" and "a_b" have the same file
+        card.unlink()
+        place.with_name(f"{place.name}.safetensors").unlink(missing_ok=True)
 
 
 def read_kind(path: Path) -> AddedKind:
@@ -146,6 +175,10 @@ def read_kind(path: Path) -> AddedKind:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BadData(f"The added kind {path} could not be read ({type(error).__name__}); wanted its name, kept and "
                       "triage, and its .safetensors beside it. Train its domain again.") from None
+
+
+def _place(name: str, folder: Path) -> Path:
+    return folder / "kinds" / name.replace(" ", "_").replace("/", "_")
 
 
 def _features(triage: Specialist, studies: Iterable[Study]) -> np.ndarray:

@@ -53,6 +53,8 @@ class Page:
     """Mean of the specialists, (n, labels)."""
     cases: Mapping[str, Any]
     """Figures of the index."""
+    answered: tuple[int, int]
+    """How many of the test images they answer when asked as in use, and how many were asked."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,6 +83,7 @@ def write(page: Page, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text(html, encoding="utf-8")
     facts = {"name": page.domain.name, "kind": page.domain.kind, "labels": list(page.labels), "test": figures,
+             "answered": dict(zip(("n", "of"), page.answered, strict=True)),
              "specialists": {card.name: card.figures for card in page.cards}, "index": dict(page.cases),
              "checks": [note.json() for note in page.notes]}
     (folder / "figures.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -92,8 +95,14 @@ def _summary(page: Page, figures: Mapping[str, Any]) -> str:
     return (f"<p>{len(page.cards)} specialists for the kind of image <b>{escape(page.domain.kind)}</b>; together, on "
             f"{figures['n']} test images that none of them saw: macro-F1 <b>{figures['macro_f1']:.3f}</b> (95 % "
             f"interval {low:.3f} to {high:.3f}), accuracy {figures['accuracy']:.3f}, calibration error "
-            f"{figures['ece']:.3f}. Trained from scratch on these images alone. For research: not clinically "
-            "validated, no medical device.</p>")
+            f"{figures['ece']:.3f}. {asked(page.answered)}. Trained from scratch on these images alone. For research: "
+            "not clinically validated, no medical device.</p>")
+
+
+def asked(answered: tuple[int, int]) -> str:
+    """Say how many test images are answered."""
+    return (f"Asked as in use, they answer {answered[0]} of {answered[1]} test images and refuse the others, as of "
+            "another kind or unlike what they were taught")
 
 
 def _data(page: Page) -> str:

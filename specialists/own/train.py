@@ -21,6 +21,7 @@ from specialists.core import registry
 from specialists.core.calibrate import softmax
 from specialists.core.card import NAME, Card, read_card, write_card
 from specialists.core.errors import BadData, UnknownSpecialist
+from specialists.core.findings import Refusal
 from specialists.core.fit import FitConfig
 from specialists.core.index import CaseIndex
 from specialists.core.panel import Panel
@@ -32,7 +33,7 @@ from specialists.datasets.triage import leaves, noise
 from specialists.evaluation import measure
 from specialists.own import report
 from specialists.own.checks import Examined, Note, examine
-from specialists.own.kinds import name_kind
+from specialists.own.kinds import NAMED, forget_kinds, kinds_of, name_kind, some
 from specialists.own.progress import Training, say, spell
 from specialists.own.sources import NOT_STATED, read_source
 from specialists.own.splits import split, write_records
@@ -96,19 +97,22 @@ def train(data: str | Path, name: str, methods: Sequence[str] = (), *, tell: Cal
     _tell_checks(found, tell)
     _fit_all(wish, found, folder, tell)
     trio = [publish.read_run(folder / "runs" / method, found.samples) for method in wish.methods]
-    domain, kind_words = name_kind(_domain(wish), found.samples, registry.home())
-    tell(kind_words)
+    before = kinds_of(name, registry.home())
+    domain, note = name_kind(_domain(wish), found.samples, registry.home())
+    tell(_marked(note))
+    notes = (*found.notes, note)
     made = folder / "made"
     shutil.rmtree(made, ignore_errors=True)
-    cards = [_publish(wish, domain, run, made, found.notes, Path(data).name) for run in trio]
+    cards = [_publish(wish, domain, run, made, notes, Path(data).name) for run in trio]
     cases = publish.index(domain, trio, found.dhashes, made)
     _register(wish, made)
+    forget_kinds(before, registry.home())
     probabilities = np.mean([_test(run)[0] for run in trio], axis=0)
     rows = trio[0].rows("test")
-    page = report.Page(domain, cards, found.notes, trio[0].samples, rows, trio[0].targets[rows], probabilities,
-                       cases.card.figures)
+    page = report.Page(domain, cards, notes, trio[0].samples, rows, trio[0].targets[rows], probabilities,
+                       cases.card.figures, _answered([trio[0].samples[row].path for row in rows], name))
     figures = report.write(page, folder)
-    tell(_last_words(wish, figures, cards, cases, folder))
+    tell(_last_words(wish, figures, cards, cases, page))
     return Trained(name)
 
 
@@ -151,12 +155,16 @@ def _sided(wish: Wish, found: Examined, folder: Path) -> Examined:
 
 def _tell_checks(found: Examined, tell: Callable[[str], None]) -> None:
     for note in found.notes:
-        tell(f"{'!' if note.serious else '-'} {note.words()}")
+        tell(_marked(note))
     counts = Counter((str(s.label), s.split) for s in found.samples)
     width = max(len(label) for label in found.labels)
     tell(f"  {'':<{width}}  train   val  test")
     for label in found.labels:
         tell(f"  {label:<{width}}  {counts[label, 'train']:5}  {counts[label, 'val']:4}  {counts[label, 'test']:4}")
+
+
+def _marked(note: Note) -> str:
+    return f"{'!' if note.serious else '-'} {note.words()}"
 
 
 def _fit_all(wish: Wish, found: Examined, folder: Path, tell: Callable[[str], None]) -> None:
@@ -225,7 +233,7 @@ def _publish(wish: Wish, domain: Domain, run: publish.Run, made: Path, notes: Se
     return card
 
 
-LIMITING = ("no patients", "tiny classes", "telltale", "alike", "leak", "copies with different labels")
+LIMITING = ("kind", "no patients", "tiny classes", "telltale", "alike", "leak", "copies with different labels")
 """Kinds of notes that stand on the card."""
 
 
@@ -236,6 +244,13 @@ def _test(run: publish.Run) -> tuple[np.ndarray, float]:
     scope = fit_scope(features[train], run.targets[train], features[val])
     kept = round(float((distance(features[test], scope) <= scope.threshold).mean()), 4)
     return softmax(run.raw["logits"][test] / publish.temperatures(run)[1]), kept
+
+
+def _answered(paths: Sequence[Path], domain: str) -> tuple[int, int]:
+    """Return how many of the images the domain answers, asked as in use, and how many were asked."""
+    panel = Panel(domain)
+    asked = some(paths)
+    return sum(not isinstance(panel.predict(path), Refusal) for path in asked), len(asked)
 
 
 def _register(wish: Wish, made: Path) -> None:
@@ -254,13 +269,14 @@ def _register(wish: Wish, made: Path) -> None:
 
 
 def _last_words(wish: Wish, figures: Mapping[str, object], cards: Sequence[Card], cases: CaseIndex,
-                folder: Path) -> str:
+                page: report.Page) -> str:
     low, high = figures["ci95"]  # type: ignore[misc]
     seconds = sum(float(card.trained["seconds"]) for card in cards)
     return "\n".join([
         f"On {figures['n']} test images: macro-F1 {figures['macro_f1']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
         f"accuracy {figures['accuracy']:.3f}, calibration error {figures['ece']:.3f}",
+        f"{'!' if page.answered[0] < NAMED * page.answered[1] else '-'} {report.asked(page.answered)}",
         f"Registered: {', '.join(card.name for card in cards)}; {len(cases.rows)} similar cases; "
         f"trained in {spell(seconds)}",
-        f"Report: {folder / 'report.html'}",
+        f"Report: {registry.home() / wish.name / 'report.html'}",
         f"Try it: consilium specialists predict {wish.name} IMAGE"])

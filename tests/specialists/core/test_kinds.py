@@ -50,9 +50,30 @@ def test_an_added_kind_is_named_and_others_are_not(home):
     one = triage.predict(studies("red", 1, 2)[0])
     assert sum(one.probabilities.values()) == pytest.approx(1)
     assert triage.card.name == "triage"
-    assert kinds.kind_of(studies("red", 12, 4)) == NAME
-    assert kinds.kind_of([*studies("red", 6, 4), *studies("blue", 6, 4)]) is None
-    assert kinds.kind_of([]) is None
+    assert kinds.kind_of(studies("red", 12, 4)) == (NAME, 1.0)
+    assert kinds.kind_of([*studies("red", 6, 4), *studies("blue", 6, 4)]) == (NAME, 0.5)
+    assert kinds.kind_of([]) == (UNKNOWN, 0.0)
+    assert kinds.kind_of(studies("red", 12, 4), kinds.triage_without([NAME])) == (UNKNOWN, 0.0)
+
+
+def test_what_is_kept_is_what_triage_says_once_the_kind_is_added(home):
+    wide = [*studies("red", 10, 1), *studies("blue", 10, 1)]
+    assert kinds.fit_kind("first", studies("red", 40), wide, home).kept == 1.0
+    second = kinds.fit_kind("second", studies("red", 40), studies("red", 20, 1), home)
+    said = [finding.label for finding in registry.triage().predict_many(studies("red", 20, 1))]
+    assert second.kept == said.count("second") / 20  # they are nearer to the first
+    assert second.kept < 0.9
+    alone = kinds.fit_kind("second", studies("red", 40), studies("red", 20, 1), home, kinds.triage_without(["first"]))
+    assert alone.kept == 1.0
+
+
+def test_a_kind_is_taken_away_by_its_own_name_alone(home):
+    kinds.fit_kind(NAME, studies("red", 40), studies("red", 9, 1), home)
+    kinds.remove_kind("ward_photo", home)
+    assert kinds.kind_of(studies("red", 4)) == (NAME, 1.0)
+    kinds.remove_kind(NAME, home)
+    kinds.remove_kind(NAME, home)
+    assert list((home / "kinds").iterdir()) == []
 
 
 def test_an_even_image_stays_unknown(home):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ import specialists
 import specialists.__main__ as cli
 from specialists import index_command
 from specialists.classification import small_cnn
-from specialists.core import registry
+from specialists.core import kinds, registry
 from specialists.core.errors import BadData, UnknownSpecialist
 from specialists.core.findings import Classification, Refusal
 from specialists.datasets.layout import read_set
 from specialists.own import cases, train
+from specialists.own import kinds as own_kinds
+from specialists.zoo import Domain
 from tests.specialists.own.drawing import LABELS, class_folders, picture
 
 CONFIG = dataclasses.replace(small_cnn.tiny(), epochs=6, learning_rate=1e-2)
@@ -94,6 +98,9 @@ def test_the_report_is_whole_by_itself(home):
     assert "http" not in page.replace("https://arxiv", "")
     facts = json.loads((home[0] / "my_dots" / "figures.json").read_text())
     assert facts["test"]["n"] == 12
+    assert facts["answered"]["of"] == 12
+    assert any(note["kind"] == "kind" for note in facts["checks"])
+    assert f"they answer {facts['answered']['n']} of 12 test images" in page
 
 
 def test_it_answers_and_refuses(home, tmp_path, capsys):
@@ -118,6 +125,37 @@ def test_the_same_call_again_trains_nothing(home):
     assert "small_cnn is trained on these images already" in said
     assert (home[0] / "my_dots" / "records.jsonl").read_text() == before
     assert not [line for line in said if "epoch" in line]
+
+
+@pytest.mark.parametrize(("share", "stated", "taken", "added"), [
+    (0.95, "dots", "knee X-ray", False), (0.8, "dots", "knee X-ray", True), (0.4, "dots", "dots", True),
+    (0.8, "brain MRI", "brain MRI", True)])
+def test_a_kind_that_is_known_of_most_images_is_taken(home, tmp_path, monkeypatch, share, stated, taken, added):
+    samples = read_set(home[0] / "my_dots")
+    monkeypatch.setattr(kinds, "kind_of", lambda studies, triage=None: ("knee X-ray", share))
+    domain, note = own_kinds.name_kind(Domain("dots", "dots", stated, "", "", ""), samples, tmp_path)
+    assert domain.kind == taken
+    assert [path.stem for path in tmp_path.glob("kinds/*.json")] == [taken.replace(" ", "_")] * added
+    assert f"{taken!r}" in note.text or not added
+
+
+def test_a_kind_that_few_images_are_named_is_told(home, tmp_path, monkeypatch):
+    samples = read_set(home[0] / "my_dots")
+    monkeypatch.setattr(kinds, "_called", lambda triage, studies: Counter({"knee X-ray": 4, "dots": 2, "unknown": 4}))
+    note = own_kinds.name_kind(Domain("dots", "dots", "dots", "", "", ""), samples, tmp_path)[1]
+    assert note.serious
+    assert "Triage names 40 % of the images 'knee X-ray' without it" in note.text
+    assert "--kind" in note.text
+
+
+def test_a_new_kind_takes_the_place_of_the_former(home, tmp_path, monkeypatch):
+    shutil.copytree(home[0].parent, tmp_path / "home")
+    monkeypatch.setenv("CONSILIUM_HOME", str(tmp_path / "home"))
+    kept = tmp_path / "home" / "specialists" / "kinds"
+    assert [path.stem for path in kept.glob("*.json")] == ["my_dots"]
+    train.train(home[1], "my_dots", METHODS, configs={"small_cnn": CONFIG}, kind="dotted card", tell=lambda line: None)
+    assert [path.stem for path in kept.glob("*.json")] == ["dotted_card"]
+    assert registry.cards()["my_dots_small_cnn"].kinds == ("dotted card",)
 
 
 def test_names_and_methods_that_cannot_be_had(home):
