@@ -127,7 +127,7 @@ class Squares:
 
 
 def _jitter(pixels: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
-    """Relight and shift by up to 8 pixels; sides stay sides, boxes stay right within a bin or two."""
+    """Relight and shift by up to 6 pixels; sides stay sides, boxes stay right within a bin or two."""
     count = len(pixels)
     contrast = torch.from_numpy(generator.uniform(0.8, 1.2, (count, 1, 1, 1))).float()
     light = torch.from_numpy(generator.uniform(-0.1, 0.1, (count, 1, 1, 1))).float()
