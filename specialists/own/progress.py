@@ -68,14 +68,11 @@ class Training:
                 if fit == (method, part):
                     break
                 self.done[fit] = 1.0  # what stands before it was done in an earlier session
-            if self.started is None:  # the first epoch heard of is not timed: what came before it is not known
-                self.started = time.perf_counter(), self._share() + self._one(method, part)
             self.done[method, part] = (epoch + 1) / self.epochs[method]
+            if self.started is None:  # the first epoch heard of is not timed, nor those an earlier session did
+                self.started = time.perf_counter(), self._share()
             self._show(f"{method}, {part}: epoch {epoch + 1} of {self.epochs[method]}, loss {loss:.3f}")
         return told
-
-    def _one(self, method: str, part: str) -> float:
-        return self.work[method, part] / self.epochs[method] / sum(self.work.values())
 
     def _share(self) -> float:
         return sum(self.work[fit] * part for fit, part in self.done.items()) / sum(self.work.values())
