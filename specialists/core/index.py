@@ -84,23 +84,25 @@ class CaseIndex:
     """Exact search by cosine over the labelled cases of a domain; nothing changes after it is built."""
 
     def __init__(self, card: IndexCard, rows: Sequence[Row], features: np.ndarray) -> None:
-        """Take features (N, D), L2-normalized, one a row."""
+        """Take features (N, D), L2-normalized, one a row; of none, all cases were removed and nothing is found."""
         self.card = card
         self.rows = tuple(rows)
         self.features = np.ascontiguousarray(features, dtype=np.float32)
-        if self.features.ndim != 2 or len(self.features) != len(self.rows) or not self.rows:
+        if self.features.ndim != 2 or len(self.features) != len(self.rows):
             raise BadData(f"Got {len(self.rows)} cases and features of shape {self.features.shape}; "
-                          "wanted one row of features for each of at least one case. Build the index again.")
+                          "wanted one row of features for each case. Build the index again.")
         faiss.normalize_L2(self.features)
         self._index = faiss.IndexFlatIP(self.features.shape[1])
         self._index.add(self.features)  # type: ignore[call-arg]
-        self._hashed = np.asarray([len(row.dhash) == 32 for row in self.rows])
+        self._hashed = np.asarray([len(row.dhash) == 32 for row in self.rows], dtype=bool)
         hashes = b"".join(row.dhash if len(row.dhash) == 32 else bytes(32) for row in self.rows)
         self._hashes = np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 32)
 
     @classmethod
     def build(cls, rows: Sequence[Row], features: np.ndarray, card: IndexCard) -> CaseIndex:
         """Make an index as it will be after saving: features packed."""
+        if not rows:
+            raise BadData(f"Got no case for the index of {card.domain}; wanted at least one. Give labelled images.")
         return cls(card, rows, unpack(pack({"features": np.asarray(features, dtype=np.float32)}))["features"])
 
     @property
@@ -119,6 +121,8 @@ class CaseIndex:
         if query.shape[1] != self.features.shape[1]:
             raise ValueError(f"Got a vector of {query.shape[1]} numbers; wanted {self.features.shape[1]}, "
                              f"the features of {', '.join(self.card.specialists)}. Make it with case_vector.")
+        if not self.rows:
+            return []
         query = query / max(float(np.linalg.norm(query)), 1e-12)
         out = self._left_out(exclude_patient, exclude_group, dhash)
         # as many more are fetched as could be left out, so that k remain
@@ -168,6 +172,8 @@ class CaseIndex:
             columns, hashes = raw.pop("columns"), tensors["dhash"]
             rows = [Row(**dict(zip(columns, row, strict=True)), dhash=hash_.tobytes() if hashed else b"")
                     for row, hash_, hashed in zip(raw.pop("rows"), hashes, tensors["hashed"], strict=True)]
+            if not rows:
+                raise ValueError("no rows")
             card = IndexCard(**{**raw, "specialists": tuple(raw["specialists"])})
             return cls(card, rows, unpack(tensors)["features"])
         except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -47,7 +47,7 @@ def merged(base: CaseIndex, folder: Path, weights: Mapping[str, str]) -> CaseInd
     """Return the index with the cases added and without those removed under `folder`.
 
     `weights` are the sha256 of the domain's specialists: cases added with other weights are left out with a warning,
-    since their features mean nothing beside these.
+    since their features mean nothing beside these. Where no case is left the index is empty: what was removed stays so.
     """
     more, gone = added(folder, base.card.domain), removed(folder, base.card.domain)
     if more is not None and more.card.figures.get("weights") != dict(weights):
@@ -60,7 +60,7 @@ def merged(base: CaseIndex, folder: Path, weights: Mapping[str, str]) -> CaseInd
     rows, features = [base.rows[place] for place in kept], [base.features[kept]]
     if more is not None:
         rows, features = [*rows, *more.rows], [*features, more.features]
-    return CaseIndex(base.card, rows, np.concatenate(features)) if rows else base
+    return CaseIndex(base.card, rows, np.concatenate(features))
 
 
 def write_added(folder: Path, card: IndexCard, rows: Sequence[Row], features: np.ndarray,
