@@ -7,6 +7,7 @@ is for whoever knows the images. It repairs no label and trains nothing.
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -271,7 +272,8 @@ def _classes(samples: Sequence[Sample]) -> list[Note]:
                           "labels weigh more in training, and macro-F1 tells more than accuracy"))
     spelled = defaultdict(set)
     for label in counts:
-        spelled["".join(c for c in label.casefold() if c.isalnum())].add(label)
+        plain = unicodedata.normalize("NFKC", label).casefold()
+        spelled["".join(c for c in plain if c.isalnum())].add(label)
     notes += [Note("spelling", "Labels that differ in spelling alone are learned as different ones. Spell them alike",
                    tuple(sorted(same)), serious=True) for same in spelled.values() if len(same) > 1]
     return notes

@@ -8,8 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from specialists.datasets.layout import Sample, stated
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz", ".bmp", ".gif",
            ".jp2")
 """What is taken for an image by its name; whether it can be read is told by its content."""
+TABLES = (".csv", ".tsv")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test"}
 COLUMNS = {
@@ -43,6 +46,8 @@ class Source:
 
     layout: str
     """"records", "folders" or "csv"."""
+    read: str
+    """What was read, in words: the name of a table, or of which folders."""
     samples: tuple[Sample, ...]
     left_out: Mapping[str, str]
     """Rows and files that are no labelled image, with the reason."""
@@ -57,41 +62,65 @@ def read_source(data: Path, name: str, license: str = "", source: str = "") -> S
     data = Path(data).expanduser().absolute()
     if not data.exists():
         raise BadData(f"There is no {data.name!r}; {WANTED}. Check the path.")
-    left_out: dict[str, str] = {}
-    layout, base, rows = _rows(data)
+    found = _rows(data)
+    left_out = dict(found.left_out)
     said = {"license": license or NOT_STATED, "source": source or name}
     samples: dict[str, Sample] = {}
-    for place, row in rows:
-        found = _sample(row, base, name, said)
-        if isinstance(found, str):
-            left_out[place] = found
-        elif found.id in samples:
-            left_out[f"{found.id} ({place})"] = "named twice: the first one counts"
+    places = (found.base, *_folders(found.base))
+    for place, row in found.rows:
+        sample = _sample(row, places, name, said)
+        if isinstance(sample, str):
+            left_out[place] = sample
+        elif sample.id in samples:
+            left_out[f"{sample.id} ({place})"] = "named twice: the first one counts"
         else:
-            samples[found.id] = found
+            samples[sample.id] = sample
     if not samples:
         why = f" ({next(iter(left_out.items()))[1]})" if left_out else ""
         raise BadData(f"No labelled image in {data.name!r}{why}; {WANTED}.")
-    return Source(layout, tuple(samples.values()), left_out)
+    return Source(found.layout, found.read, tuple(samples.values()), left_out)
 
 
-def _rows(data: Path) -> tuple[str, Path, list[tuple[str, Mapping[str, Any]]]]:
-    """Return the layout, the folder that paths start from, and rows with where each stands."""
+@dataclass(frozen=True)
+class _Rows:
+    """Rows with where each stands, the folder that their paths start from, and what was read."""
+
+    layout: str
+    read: str
+    base: Path
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def _rows(data: Path) -> _Rows:
+    """Return the rows of a file, of the one table of a folder that names images and labels, or of its folders."""
     if data.is_file() or (data / "records.jsonl").is_file():
         file = data if data.is_file() else data / "records.jsonl"
         if file.suffix == ".jsonl":
-            return "records", file.parent, list(_json_rows(file))
-        if file.suffix.lower() not in (".csv", ".tsv"):
+            return _Rows("records", file.name, file.parent, list(_json_rows(file)))
+        if file.suffix.lower() not in TABLES:
             raise BadData(f"Got the file {file.name!r}; {WANTED}.")
-        return "csv", file.parent, list(_csv_rows(file))
-    folders = list(_folder_rows(data))
-    if folders:
-        return "folders", data, folders
-    tables = sorted([*data.glob("*.csv"), *data.glob("*.tsv")])
-    if len(tables) != 1:
-        several = f"{len(tables)} CSV files in {data.name!r}: name the one to read" if tables else ""
-        raise BadData(f"{several or f'No labelled image in {data.name!r}'}; {WANTED}.")
-    return "csv", data, list(_csv_rows(tables[0]))
+        return _table(file)
+    tables = sorted(path for path in data.iterdir() if path.suffix.lower() in TABLES and not _hidden(Path(path.name)))
+    labelled = [table for table in tables if not _absent(_header(table))]
+    if len(labelled) == 1:
+        beside = _folders(data)
+        return _table(labelled[0], f", not the names of the folders {_named(beside)}" if beside else "")
+    if not labelled:
+        found = _folder_rows(data)
+        if found.rows:
+            return found
+    if len(tables) == 1:
+        return _table(tables[0])  # says which column is missing
+    if tables:
+        named = ", ".join(table.name for table in labelled or tables)
+        raise BadData(f"{len(labelled or tables)} CSV files in {data.name!r} ({named}): name the one to read, or move "
+                      f"them elsewhere to have the folders read; {WANTED}.")
+    raise BadData(f"No labelled image in {data.name!r}; {WANTED}.")
+
+
+def _table(file: Path, beside: str = "") -> _Rows:
+    return _Rows("csv", f"{file.name}{beside}", file.parent, list(_csv_rows(file)))
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -107,14 +136,29 @@ def _json_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield f"{file.name} line {number}", row
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _reader(file: Path) -> csv.DictReader[str]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         text = file.read_text(encoding="cp1252", errors="replace")  # as older spreadsheets export
     first = text.partition("\n")[0]
-    delimiter = max("\t;,", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=first.count))
+
+
+def _header(file: Path) -> list[str]:
+    try:
+        return [_plain(column) for column in _reader(file).fieldnames or ()]
+    except csv.Error:
+        return []
+
+
+def _absent(columns: Collection[str]) -> list[str]:
+    """Return for which of image and label there is no column."""
+    return [role for role in ("image", "label") if not set(COLUMNS[role]) & set(columns)]
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    reader = _reader(file)
     try:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
@@ -123,10 +167,9 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         plain = {_plain(key): (value or "").strip() for key, value in row.items()
                  if key is not None and isinstance(value, str | None)}
         found = {role: next((plain[key] for key in keys if plain.get(key)), "") for role, keys in COLUMNS.items()}
-        for role in ("image", "label"):
-            if not set(COLUMNS[role]) & set(plain):
-                raise BadData(f"{file.name} has the columns {', '.join(plain)} and none for the {role}; wanted one of "
-                              f"{', '.join(COLUMNS[role])}. Rename the column.")
+        for role in _absent(plain):
+            raise BadData(f"{file.name} has the columns {', '.join(plain)} and none for the {role}; wanted one of "
+                          f"{', '.join(COLUMNS[role])}. Rename the column.")
         yield f"{file.name} line {line}", {key: value for key, value in found.items() if value}
 
 
@@ -134,16 +177,46 @@ def _plain(column: str) -> str:
     return column.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _folder_rows(data: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the images under FOLDER/LABEL or FOLDER/SPLIT/LABEL, those in folders below too."""
+def _folder_rows(data: Path) -> _Rows:
+    """Return the images under FOLDER/LABEL and below; FOLDER/SPLIT/LABEL where a train folder has folders in it."""
     folders = _folders(data)
-    split = bool(folders) and all(folder.name.lower() in SPLITS for folder in folders)
-    for folder in folders:
-        for labelled in _folders(folder) if split else [folder]:
-            for file in sorted(labelled.rglob("*")):
-                if file.is_file() and file.name.lower().endswith(ENDINGS) and not _hidden(file.relative_to(data)):
-                    row = {"image": str(file.relative_to(data)), "label": labelled.name}
-                    yield row["image"], {**row, "split": folder.name} if split else row
+    sides = {folder: side for folder in folders if (side := _side(folder.name))}
+    plain = all(folder.name.lower() in SPLITS for folder in folders)
+    if not plain and not any(side == "train" and _folders(folder) for folder, side in sides.items()):
+        if "train" in sides.values() and len(sides) == len(folders):
+            raise BadData(f"The folders {_named(folders)} of {data.name!r} look like parts of a split and not like "
+                          f"labels, and no folder in them names a label; {WANTED}.")
+        rows = [row for folder in folders for row in _images(folder, data)]
+        return _Rows("folders", f"folders {_named(folders)}", data, rows)
+    left_out = {f"{folder.name}/": "it stands beside a train folder and is no part of a split"
+                for folder in folders if folder not in sides}
+    rows = []
+    for folder, side in sides.items():
+        for labelled in _folders(folder):
+            rows += [(place, {**row, "split": side}) for place, row in _images(labelled, data)]
+        left_out |= {str(file.relative_to(data)): "it stands in no folder of a label"
+                     for file in sorted(folder.iterdir()) if _is_image(file, data)}
+    return _Rows("folders", f"folders {_named(list(sides))}", data, rows, left_out)
+
+
+def _images(labelled: Path, data: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    names = [str(file.relative_to(data)) for file in sorted(labelled.rglob("*")) if _is_image(file, data)]
+    return [(name, {"image": name, "label": labelled.name}) for name in names]
+
+
+def _is_image(file: Path, data: Path) -> bool:
+    return file.name.lower().endswith(ENDINGS) and file.is_file() and not _hidden(file.relative_to(data))
+
+
+def _side(folder: str) -> str:
+    """Return the part of a split that a folder's name speaks of, e.g. of train or test_images; "" where of none."""
+    return next((SPLITS[word] for word in re.split(r"[\W_]+", folder.lower()) if word in SPLITS), "")
+
+
+def _named(folders: Sequence[Path]) -> str:
+    """Name folders, the first of many."""
+    names = [folder.name for folder in folders]
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def _folders(data: Path) -> list[Path]:
@@ -154,7 +227,7 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
-def _sample(row: Mapping[str, Any], base: Path, name: str, said: Mapping[str, str]) -> Sample | str:
+def _sample(row: Mapping[str, Any], places: Sequence[Path], name: str, said: Mapping[str, str]) -> Sample | str:
     """Return the sample of a row, or why it is none."""
     image, label = row.get("image"), row.get("label")
     if not image:
@@ -167,20 +240,26 @@ def _sample(row: Mapping[str, Any], base: Path, name: str, said: Mapping[str, st
     key = str(row.get("id") or image)
     patient = stated(row, "patient")
     group = patient or stated(row, "group") or key
-    path = _path(base, str(image))
-    return Sample(id=key, path=path, dataset=name, split=SPLITS.get(split, ""), label=str(label).strip(),
+    path = _path(places, str(image))
+    plain = unicodedata.normalize("NFC", str(label).strip())  # macOS takes letters of folder names apart
+    return Sample(id=key, path=path, dataset=name, split=SPLITS.get(split, ""), label=plain,
                   patient=patient, group=f"{name}/{group}", source=str(row.get("source") or said["source"]),
                   license=str(row.get("license") or row.get("licence") or said["license"]),
                   tier=str(row.get("tier") or ""), record=dict(row))
 
 
-def _path(base: Path, image: str) -> Path:
-    """Return the file of an image; a name without its ending (as some tables have it) is completed."""
-    path = base / image
-    if path.suffix or path.is_file():
-        return path
-    found: Sequence[Path] = [path.with_name(path.name + ending) for ending in ENDINGS]
-    return next((candidate for candidate in found if candidate.is_file()), path)
+def _path(places: Sequence[Path], image: str) -> Path:
+    """Return the file of an image, in the first place or in the only other one that has it.
+
+    A name without its ending (as some tables have it) is completed.
+    """
+    named = places[0] / image
+    if named.is_file():
+        return named
+    candidates = [[path for ending in ("", *ENDINGS) if (path := place / f"{image}{ending}").is_file()][:1]
+                  for place in places]
+    others = [found[0] for found in candidates[1:] if found]
+    return next(iter(candidates[0]), others[0] if len(others) == 1 else named)
 
 
 def grouped(sample: Sample) -> bool:

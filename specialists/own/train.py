@@ -91,7 +91,7 @@ def train(data: str | Path, name: str, methods: Sequence[str] = (), *, tell: Cal
     wish = Wish(name, tuple(methods) or OPINIONS, **wishes)  # type: ignore[arg-type]
     folder = check_name(wish)
     source = read_source(Path(data), name, wish.license, wish.source)
-    tell(f"{len(source.samples)} labelled images in {Path(data).name} ({source.layout})")
+    tell(f"{len(source.samples)} labelled images in {Path(data).name} ({source.read})")
     found = examine(source, [wish.config(method).size for method in wish.methods])
     found = _sided(wish, found, folder)
     _tell_checks(found, tell)

@@ -68,6 +68,12 @@ def test_imbalance_tiny_classes_and_telltales(tmp_path):
     assert "size of the picture alone" in kinds(examine(read_source(root, "dots"), [16]).notes)["telltale"].text
 
 
+def test_labels_that_only_look_alike_are_named(tmp_path):
+    root = class_folders(tmp_path / "set", 8)
+    (root / "red").rename(root / "\uff42lue")  # a wide b
+    assert kinds(examine(read_source(root, "dots"), [16]).notes)["spelling"].about == ("blue", "\uff42lue")
+
+
 def test_too_little_says_what_to_do(tmp_path):
     with pytest.raises(BadData, match="wanted at least 20"):
         examine(read_source(class_folders(tmp_path / "few", 3), "dots"), [16])

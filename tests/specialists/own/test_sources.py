@@ -8,7 +8,7 @@ import pytest
 
 from specialists.core.errors import BadData
 from specialists.own.sources import NOT_STATED, grouped, read_source
-from tests.specialists.own.drawing import class_folders
+from tests.specialists.own.drawing import class_folders, picture
 
 
 def test_a_folder_a_class_with_and_without_splits(tmp_path):
@@ -41,6 +41,48 @@ def test_a_table_may_name_its_columns_in_several_ways(tmp_path, head, separator)
                                                "train, val or test", "named twice: the first one counts"]
 
 
+def test_a_split_is_read_beside_other_folders_which_are_named(tmp_path):
+    root = class_folders(tmp_path, splits={"training_set": 2, "test_set": 1})
+    (root / "unlabelled").mkdir()
+    picture("red", 50).save(root / "unlabelled" / "a.png")
+    picture("red", 51).save(root / "test_set" / "b.png")
+    found = read_source(root, "dots")
+    assert {s.label for s in found.samples} == {"blue", "green", "red"}
+    assert {s.split for s in found.samples} == {"train", "test"}
+    assert found.read == "folders test_set, training_set"
+    assert found.left_out == {"unlabelled/": "it stands beside a train folder and is no part of a split",
+                              "test_set/b.png": "it stands in no folder of a label"}
+
+
+def test_a_label_may_be_called_train(tmp_path):
+    for label in ("train", "car"):
+        (tmp_path / label).mkdir()
+        picture("red", len(label)).save(tmp_path / label / "a.png")
+    assert [s.label for s in read_source(tmp_path, "toys").samples] == ["car", "train"]
+
+
+def test_the_one_table_of_labels_is_read_and_not_the_folders(tmp_path):
+    for folder, name in (("train_images", "1.2.840.0.png"), ("test_images", "1.2.840.1.png")):
+        (tmp_path / folder).mkdir()
+        picture("red", len(folder)).save(tmp_path / folder / name)
+    with pytest.raises(BadData, match="test_images, train_images of .* look like parts of a split"):
+        read_source(tmp_path, "x")
+    (tmp_path / "sizes.csv").write_text("image,width\na,3\n")
+    (tmp_path / "train.csv").write_text("image_id,label\n1.2.840.0,cyst\n")
+    found = read_source(tmp_path, "x")
+    assert [(s.id, s.label, s.path) for s in found.samples] == [
+        ("1.2.840.0", "cyst", tmp_path / "train_images" / "1.2.840.0.png")]
+    assert found.read == "train.csv, not the names of the folders test_images, train_images"
+    (tmp_path / "test.csv").write_text("image_id,label\n1.2.840.1,cyst\n")
+    with pytest.raises(BadData, match=r"2 CSV files in .* \(test.csv, train.csv\): name the one to read"):
+        read_source(tmp_path, "x")
+
+
+def test_a_letter_composed_or_not_is_the_same_label(tmp_path):
+    (tmp_path / "a.csv").write_text("image,label\na.png,\u00e9osinophile\nb.png,e\u0301osinophile\n")
+    assert {s.label for s in read_source(tmp_path, "x").samples} == {"\u00e9osinophile"}
+
+
 def test_the_record_layout(tmp_path):
     rows = [{"id": "x/1", "image": "images/1.png", "label": "cyst", "group": 7, "split": "val",
              "licence": "CC0", "tier": "B"},
@@ -62,6 +104,7 @@ def test_what_cannot_be_read_says_what_is_wanted(tmp_path):
     (tmp_path / "a.csv").write_text("image,age\na.png,3\n")
     with pytest.raises(BadData, match="none for the label"):
         read_source(tmp_path, "x")
+    (tmp_path / "a.csv").write_text("image,label\n")
     (tmp_path / "b.csv").write_text("image,label\n")
     with pytest.raises(BadData, match="2 CSV files"):
         read_source(tmp_path, "x")
