@@ -28,6 +28,7 @@ from specialists.core.scope import UNKNOWN
 from specialists.core.specialist import Specialist
 from specialists.datasets.layout import Sample, read_set, set_names
 from specialists.evaluation import yardsticks
+from specialists.evaluation.measure import without
 from specialists.evaluation.profile import outside, profile
 from specialists.evaluation.refusals import (
     EACH,
@@ -272,7 +273,9 @@ def said(name: str, row: dict[str, Any]) -> str:
     """Return a line for people: the main figures, the refusals, and whether the card's figures were met."""
     test, scope = row["test"], row["scope"] or {}
     shown_keys = ("accuracy", "macro_f1", "auroc", "dice", "kappa", "ap50", "brier", "ece")
-    figures = ", ".join(f"{key} {test[key]:.3f}" for key in shown_keys if isinstance(test.get(key), float))
+    few = f" ({without(test)})" if without(test) else ""
+    figures = ", ".join(f"{key} {test[key]:.3f}{few if key == 'macro_f1' else ''}" for key in shown_keys
+                        if isinstance(test.get(key), float))
     kept = "".join(f", {key} {scope[key]:.1%}" for key in ("kept", "refused") if scope.get(key) is not None)
     verdict = "as its card says" if row["stated"] else "no test figures on its card"
     verdict = "NOT as its card says: " + "; ".join(row["missed"]) if row["missed"] else verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,39 @@ import numpy as np
 from specialists.core.calibrate import brier, ece
 
 ENOUGH = 5
-"""Macro-F1 is over the labels with at least so many cases."""
+"""Macro-F1 is over the labels with at least so many cases, and over all that occur where fewer than two have them."""
 RESAMPLES = 1000
 
 
 def classification(probabilities: np.ndarray, targets: np.ndarray, groups: Sequence[str],
                    labels: Sequence[str]) -> dict[str, Any]:
-    """Return {n, accuracy, macro_f1, ci95, brier, ece, per_class} of probabilities (N, labels)."""
+    """Return {n, accuracy, macro_f1, ci95, not_in_macro_f1, brier, ece, per_class} of probabilities (N, labels)."""
     guesses = probabilities.argmax(axis=1)
     counts = np.bincount(targets, minlength=len(labels))
-    counted = counts >= min(ENOUGH, counts.max())
+    counted = _counted(counts)
     each = f1(confusion(guesses, targets, len(labels)))
     return {"n": len(targets), "accuracy": rounded((guesses == targets).mean()),
             "macro_f1": rounded(each[counted].mean()),
             "ci95": macro_f1_interval(guesses, targets, groups, counted),
+            "not_in_macro_f1": _others(labels, counted),
             "brier": rounded(brier(probabilities, targets)), "ece": rounded(ece(probabilities, targets)),
             "per_class": {name: rounded(each[i]) for i, name in enumerate(labels) if counts[i]}}
+
+
+def _counted(counts: np.ndarray) -> np.ndarray:
+    """Return which labels (labels,) macro-F1 is over: that of one label alone is no macro-F1."""
+    enough = counts >= ENOUGH
+    return enough if enough.sum() >= 2 else counts > 0
+
+
+def _others(labels: Sequence[str], counted: np.ndarray) -> list[str]:
+    return [label for label, is_counted in zip(labels, counted, strict=True) if not is_counted]
+
+
+def without(figures: Mapping[str, Any]) -> str:
+    """Say which labels the macro-F1 of these figures leaves out, "" where none or not stated."""
+    named = figures.get("not_in_macro_f1")
+    return f"without {', '.join(named)}: fewer than {ENOUGH} cases" if named else ""
 
 
 def confusion(guesses: np.ndarray, targets: np.ndarray, labels: int) -> np.ndarray:
@@ -65,7 +82,7 @@ def mean_interval(values: np.ndarray, groups: Sequence[str]) -> list[float]:
 
 
 def grading(values: np.ndarray, grades: np.ndarray, groups: Sequence[str], steps: Sequence[str]) -> dict[str, Any]:
-    """Return {n, kappa, ci95, mae, accuracy, macro_f1, per_class, recall, confusion}.
+    """Return {n, kappa, ci95, mae, accuracy, macro_f1, not_in_macro_f1, per_class, recall, confusion}.
 
     `values` (N,) are real and `grades` (N,) whole, both from 0 for the first of the steps. per_class has the F1 and
     recall the recall of each step; kappa is Cohen's with quadratic weights.
@@ -73,7 +90,7 @@ def grading(values: np.ndarray, grades: np.ndarray, groups: Sequence[str], steps
     guesses = np.clip(np.floor(values + 0.5), 0, len(steps) - 1).astype(np.int64)
     matrix = confusion(guesses, grades, len(steps))
     counts = matrix.sum(axis=1)
-    counted = counts >= min(ENOUGH, counts.max())
+    counted = _counted(counts)
     each, recall = f1(matrix), np.diagonal(matrix) / np.maximum(counts, 1)
     names, place = np.unique(np.asarray(groups), return_inverse=True)
     matrices = np.zeros((len(names), len(steps) ** 2))
@@ -81,7 +98,7 @@ def grading(values: np.ndarray, grades: np.ndarray, groups: Sequence[str], steps
     drawn = (draws(len(names)) @ matrices).reshape(-1, len(steps), len(steps))
     return {"n": len(grades), "kappa": rounded(kappa(matrix)), "ci95": interval(kappa(drawn)),
             "mae": rounded(np.abs(values - grades).mean()), "accuracy": rounded((guesses == grades).mean()),
-            "macro_f1": rounded(each[counted].mean()),
+            "macro_f1": rounded(each[counted].mean()), "not_in_macro_f1": _others(steps, counted),
             "per_class": {name: rounded(each[i]) for i, name in enumerate(steps) if counts[i]},
             "recall": {name: rounded(recall[i]) for i, name in enumerate(steps) if counts[i]},
             "confusion": matrix.tolist()}

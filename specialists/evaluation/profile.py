@@ -25,8 +25,8 @@ def profile(probabilities: np.ndarray, targets: np.ndarray, groups: Sequence[str
             labels: Sequence[str]) -> dict[str, Any]:
     """Return figures of probabilities (N, L) for numbers of labels (N,), every one with its interval by group.
 
-    {n, accuracy, macro_f1, ci95 (of macro_f1), brier, ece, per_class, auroc, intervals: {figure: [low, high]},
-    reliability: {label: {n, brier, ece, bins}}, confusion: {labels, counts}}.
+    {n, accuracy, macro_f1, ci95 (of macro_f1), not_in_macro_f1, brier, ece, per_class, auroc,
+    intervals: {figure: [low, high]}, reliability: {label: {n, brier, ece, bins}}, confusion: {labels, counts}}.
     """
     found = classification(probabilities, targets, groups, labels)
     right = (probabilities.argmax(axis=1) == targets).astype(float)

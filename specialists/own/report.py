@@ -91,12 +91,18 @@ def write(page: Page, folder: Path) -> dict[str, Any]:
 
 
 def _summary(page: Page, figures: Mapping[str, Any]) -> str:
-    low, high = figures["ci95"]
     return (f"<p>{len(page.cards)} specialists for the kind of image <b>{escape(page.domain.kind)}</b>; together, on "
-            f"{figures['n']} test images that none of them saw: macro-F1 <b>{figures['macro_f1']:.3f}</b> (95 % "
-            f"interval {low:.3f} to {high:.3f}), accuracy {figures['accuracy']:.3f}, calibration error "
+            f"{figures['n']} test images that none of them saw: macro-F1 <b>{figures['macro_f1']:.3f}</b> "
+            f"({escape(interval(figures))}), accuracy {figures['accuracy']:.3f}, calibration error "
             f"{figures['ece']:.3f}. {asked(page.answered)}. Trained from scratch on these images alone. For research: "
             "not clinically validated, no medical device.</p>")
+
+
+def interval(figures: Mapping[str, Any]) -> str:
+    """Say the interval of macro-F1, and which labels it leaves out."""
+    low, high = figures["ci95"]
+    few = measure.without(figures)
+    return f"95 % interval {low:.3f} to {high:.3f}{'; ' if few else ''}{few}"
 
 
 def asked(answered: tuple[int, int]) -> str:

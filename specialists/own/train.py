@@ -270,10 +270,9 @@ def _register(wish: Wish, made: Path) -> None:
 
 def _last_words(wish: Wish, figures: Mapping[str, object], cards: Sequence[Card], cases: CaseIndex,
                 page: report.Page) -> str:
-    low, high = figures["ci95"]  # type: ignore[misc]
     seconds = sum(float(card.trained["seconds"]) for card in cards)
     return "\n".join([
-        f"On {figures['n']} test images: macro-F1 {figures['macro_f1']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
+        f"On {figures['n']} test images: macro-F1 {figures['macro_f1']:.3f} ({report.interval(figures)}), "
         f"accuracy {figures['accuracy']:.3f}, calibration error {figures['ece']:.3f}",
         f"{'!' if page.answered[0] < NAMED * page.answered[1] else '-'} {report.asked(page.answered)}",
         f"Registered: {', '.join(card.name for card in cards)}; {len(cases.rows)} similar cases; "

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from specialists.core.calibrate import ece
+from specialists.evaluation import measure
 from specialists.evaluation.profile import auroc, ece_interval, outside, profile, reliability
 
 LABELS = ("a", "b", "c")
@@ -69,3 +70,17 @@ def test_a_figure_outside_its_interval_is_named():
     assert "0.6" in missed[0]
     assert outside({"dice": 0.5, "ci95": [0.4, 0.6]}, {"dice": 0.3}) != []
     assert outside({}, {"dice": 0.3}) == []
+
+
+@pytest.mark.parametrize(("counts", "left_out"), [
+    ((4, 5, 4), []), ((4, 5, 6), ["a"]), ((9, 5, 0), ["c"]), ((9, 0, 0), ["b", "c"]), ((2, 1, 3), [])])
+def test_macro_f1_is_never_that_of_one_label_of_several(counts, left_out):
+    targets = np.repeat(np.arange(3), counts)
+    said = np.eye(3)[np.where(np.arange(len(targets)) % 2, targets, 0)]
+    found = measure.classification(said, targets, [str(n) for n in range(len(targets))], "abc")
+    assert found["not_in_macro_f1"] == left_out
+    kept = [f1 for label, f1 in found["per_class"].items() if label not in left_out]
+    assert found["macro_f1"] == pytest.approx(np.mean(kept), abs=1e-3)
+    assert measure.without(found) == (f"without {', '.join(left_out)}: fewer than 5 cases" if left_out else "")
+    graded = measure.grading(targets.astype(float), targets, list("x" * len(targets)), "abc")
+    assert graded["not_in_macro_f1"] == left_out
