@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +15,29 @@ from specialists.core.index import NEAR_DUPLICATE_BITS, Row, case_vector
 from specialists.core.panel import Panel
 from specialists.core.study import Study, read_study
 from specialists.own.progress import say
-from specialists.own.sources import read_source
+from specialists.own.sources import grouped, read_source
 
 
 def add(domain: str, data: Path, license: str = "", source: str = "", any_kind: bool = False,
         tell: Callable[[str], None] = say) -> int:
     """Add the labelled images of `data` to the domain's similar cases; return how many were added.
 
-    Left out, each with its reason: images that cannot be read, of another kind, or (nearly) there already. Raises
-    BadData where a label is none of the domain's, before anything is added.
+    Left out, each with its reason: images that cannot be read, of another kind, or (nearly) there already. Another
+    image of an id that is there gets one of its own. Raises BadData where a label is none of the domain's, before
+    anything is added.
     """
     index, panel = registry.load_index(domain), Panel(domain)
-    samples = read_source(data, domain, license, source).samples
+    read = read_source(data, domain, license, source)
+    samples = read.samples
     labels = panel.cards[0].label_names
     strange = sorted({str(s.label) for s in samples} - set(labels))
     if strange:
         raise BadData(f"Got the labels {', '.join(strange)}; wanted those of {domain}: {', '.join(labels)}. Rename "
                       "them, or train a domain of your own.")
-    there, hashes = {row.id for row in index.rows}, [row.dhash for row in index.rows if row.dhash]
+    there = {row.id for row in index.rows} | own_cases.removed(registry.home() / "cases", domain)
+    hashes = [row.dhash for row in index.rows if row.dhash]
+    for place, why in read.left_out.items():
+        tell(f"{place} left out: {why}")
     rows: list[Row] = []
     vectors: list[np.ndarray] = []
     members = [registry.load(name) for name in index.card.specialists]
@@ -43,23 +48,32 @@ def add(domain: str, data: Path, license: str = "", source: str = "", any_kind: 
             tell(f"{sample.id} left out: {error}")
             continue
         dhash = study.dhash()
-        why = _why_not(sample.id in there, dhash, hashes) or (None if any_kind else _refused(panel, study))
+        why = _why_not(dhash, hashes) or (None if any_kind else _refused(panel, study))
         if why:
             tell(f"{sample.id} left out: {why}")
             continue
+        name = _own_id(sample.id, Path(data), there)
+        if name != sample.id:
+            tell(f"{sample.id} is added as {name}: another image has this id, or had it")
+        there.add(name)
         hashes.append(dhash)
         vectors.append(case_vector(members, study))
-        rows.append(Row(sample.id, str(sample.label), sample.patient or "", sample.group, sample.source,
-                        sample.license, dhash))
+        group = sample.group if grouped(sample) else f"{domain}/{name}"
+        rows.append(Row(name, str(sample.label), sample.patient or "", group, sample.source, sample.license, dhash))
     if rows:
         _write(domain, rows, np.stack(vectors))
     tell(f"{len(rows)} of {len(samples)} cases added to {domain}; {len(registry.load_index(domain).rows)} in all")
     return len(rows)
 
 
-def _why_not(there: bool, dhash: bytes, hashes: Sequence[bytes]) -> str | None:
-    if there:
-        return "a case of this id is there already"
+def _own_id(name: str, data: Path, there: Collection[str]) -> str:
+    """Return the id of a new case: files of several folders may have the same names."""
+    folder = data.absolute().name if data.is_dir() else data.absolute().parent.name
+    names = (name, f"{folder}/{name}", *(f"{folder} {number}/{name}" for number in range(2, len(there) + 3)))
+    return next(one for one in names if one not in there)
+
+
+def _why_not(dhash: bytes, hashes: Sequence[bytes]) -> str | None:
     known = np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, 32)
     bits = np.bitwise_count(known ^ np.frombuffer(dhash, dtype=np.uint8)).sum(axis=1, dtype=int)
     return "it is a near-duplicate of a case that is there" if (bits <= NEAR_DUPLICATE_BITS).any() else None
@@ -82,7 +96,6 @@ def _write(domain: str, rows: Sequence[Row], vectors: np.ndarray) -> None:
     if before is not None and before.card.figures.get("weights") == weights:
         rows, vectors = [*before.rows, *rows], np.concatenate([before.features, vectors])
     own_cases.write_added(folder, card, rows, vectors, weights)
-    own_cases.write_removed(folder, domain, own_cases.removed(folder, domain) - {row.id for row in rows})
 
 
 def remove(domain: str, ids: Sequence[str], tell: Callable[[str], None] = say) -> int:

@@ -200,6 +200,28 @@ def test_own_cases_are_added_listed_and_removed(home, tmp_path, capsys):
         cases.add("my_dots", tmp_path)
 
 
+def test_another_image_of_the_same_name_is_added_under_a_name_of_its_own(home, tmp_path):
+    for folder, number in (("jan", 210), ("feb", 211)):
+        (tmp_path / folder / "red").mkdir(parents=True)
+        picture("red", number).save(tmp_path / folder / "red" / "001.png")
+    said: list[str] = []
+    for folder, count in (("jan", 1), ("feb", 1), ("jan", 0)):
+        assert cases.add("my_dots", tmp_path / folder, any_kind=True, tell=said.append) == count
+    rows = {row.id: row for row in registry.load_index("my_dots").rows}
+    assert {"red/001.png", "feb/red/001.png"} <= set(rows)
+    assert rows["feb/red/001.png"].group == "my_dots/feb/red/001.png"
+    assert any(line.startswith("red/001.png is added as feb/red/001.png") for line in said)
+    shipped = next(id_ for id_ in rows if id_ not in {"red/001.png", "feb/red/001.png"})
+    cases.remove("my_dots", [shipped, "red/001.png", "feb/red/001.png"], tell=said.append)
+    (tmp_path / "new" / shipped).parent.mkdir(parents=True)
+    picture("red", 212).save(tmp_path / "new" / shipped)
+    assert cases.add("my_dots", tmp_path / "new", any_kind=True, tell=said.append) == 1
+    after = {row.id for row in registry.load_index("my_dots").rows}
+    assert f"new/{shipped}" in after
+    assert shipped not in after
+    cases.remove("my_dots", [f"new/{shipped}"], tell=said.append)
+
+
 def test_the_python_form_and_the_command_are_light():
     assert specialists.train is train.train
     code = ("import sys, specialists.own.command; from specialists import index_command as i; i.main(['--help']);"
