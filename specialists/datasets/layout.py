@@ -36,6 +36,15 @@ class Sample:
         return self.path.parent.parent / relative if relative else None
 
 
+COPY_OF = "copy_of"
+"""Field of a record that is a changed copy of another sample: the id of that one."""
+
+
+def copied(sample: Sample) -> str:
+    """Return the id of the sample that this one is a copy of, its own where it is none."""
+    return str(sample.record.get(COPY_OF) or sample.id)
+
+
 def set_names(root: Path) -> list[str]:
     """Return the names of the sets under a data folder, sorted."""
     if not root.is_dir():

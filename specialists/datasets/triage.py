@@ -17,7 +17,7 @@ from specialists.core.inputs import to_square
 from specialists.core.scope import UNKNOWN
 from specialists.core.study import read_study
 from specialists.datasets.kinds import KIND_OF, KINDS, WHITE_CELL
-from specialists.datasets.layout import Sample, read_set
+from specialists.datasets.layout import COPY_OF, Sample, copied, read_set
 
 CAP = 300
 """Images of one set at most, and a kind gets about so many by varied copies if its sets have fewer."""
@@ -202,8 +202,9 @@ def _enlarged(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _as(sample: Sample, kind: str, place: int) -> Sample:
-    base = sample.id.partition("#")[0]
-    return dataclasses.replace(sample, id=f"{base}#{kind}{place}", label=kind)
+    base = copied(sample)
+    return dataclasses.replace(sample, id=f"{base}#{kind}{place}", label=kind,
+                               record={**sample.record, COPY_OF: base})
 
 
 def _drawn(place: int, split: str) -> Sample:
@@ -217,11 +218,12 @@ def named(root: Path, ids: Iterable[str]) -> list[Sample]:
     of = {s.id: s for name in KIND_OF for s in read_set(root / name, ("train", "val"))}
     found = []
     for name in ids:
-        base, kind = name.partition("#")[0], name.rpartition("#")[2] if "#" in name else ""
-        if kind:
-            found.append(dataclasses.replace(of[base], id=name, label=kind.rstrip("0123456789")))
+        base, _, kind = name.rpartition("#")
+        if base:
+            found.append(dataclasses.replace(of[base], id=name, label=kind.rstrip("0123456789"),
+                                             record={**of[base].record, COPY_OF: base}))
         else:
-            place = base.removeprefix("drawn/")
+            place = name.removeprefix("drawn/")
             split = place.rstrip("0123456789")
             found.append(_drawn(int(place.removeprefix(split)), split))
     return found

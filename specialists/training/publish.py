@@ -27,7 +27,7 @@ from specialists.core.index import CaseIndex, IndexCard, Row, joined
 from specialists.core.scope import UNKNOWN, Scope, distance, fit_scope
 from specialists.core.specialist import Specialist, save_weights
 from specialists.core.study import Study, read_study
-from specialists.datasets.layout import Sample
+from specialists.datasets.layout import Sample, copied
 from specialists.evaluation import measure
 from specialists.zoo import Domain, Tool
 
@@ -193,7 +193,7 @@ def data_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Return one row a set: how many images of each split, license and tier."""
     rows = []
     for name in sorted({s.dataset for s in samples}):
-        own = list({s.id.partition("#")[0]: s for s in samples if s.dataset == name}.values())  # copies count once
+        own = list({copied(s): s for s in samples if s.dataset == name}.values())  # copies count once
         licenses = Counter(s.license for s in own)
         said = "; ".join(sorted(licenses))
         said = f"per image: {said}" if len(licenses) > 1 else said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from specialists.core.findings import Classification
 from specialists.core.index import CaseIndex, case_vector
 from specialists.core.specialist import Specialist
 from specialists.core.study import read_study
-from specialists.datasets.layout import read_set
+from specialists.datasets import triage
+from specialists.datasets.layout import Sample, read_set
 from specialists.evaluation import measure
 from specialists.segmentation import task
 from specialists.training import command, out_of_fold, publish, runs
@@ -135,3 +137,14 @@ def test_figures_of_a_perfect_and_a_blind_opinion():
     assert blind["per_class"] == {"a": pytest.approx(2 / 3, abs=1e-3), "b": 0}
     assert blind["ci95"][0] < blind["macro_f1"] < blind["ci95"][1]
     assert measure.dice(np.array([True, True, False]), np.array([True, False, False])) == pytest.approx(2 / 3)
+
+
+def test_copies_count_once_and_names_with_a_hash_sign_each():
+    def sample(name):
+        return Sample(name, Path(name), "ward", "train", "brain MRI", None, name, "ward", "CC0", "A")
+
+    one, other = sample("scan#1.png"), sample("scan#2.png")
+    copies = [triage._as(one, "brain MRI", 100), triage._as(triage._as(other, "brain MRI", 101), "brain MRI", 102)]
+    assert [copy.id for copy in copies] == ["scan#1.png#brain MRI100", "scan#2.png#brain MRI102"]
+    (row,) = publish.data_rows([one, other, *copies])
+    assert row["train"] == 2
