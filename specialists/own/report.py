@@ -107,6 +107,8 @@ def interval(figures: Mapping[str, Any]) -> str:
 
 def asked(answered: tuple[int, int]) -> str:
     """Say how many test images are answered."""
+    if answered[0] == answered[1]:
+        return f"Asked as in use, they answer all {answered[1]} test images"
     return (f"Asked as in use, they answer {answered[0]} of {answered[1]} test images and refuse the others, as of "
             "another kind or unlike what they were taught")
 

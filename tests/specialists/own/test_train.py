@@ -21,7 +21,7 @@ from specialists.core import kinds, registry
 from specialists.core.errors import BadData, UnknownSpecialist
 from specialists.core.findings import Classification, Refusal
 from specialists.datasets.layout import read_set
-from specialists.own import cases, train
+from specialists.own import cases, report, train
 from specialists.own import kinds as own_kinds
 from specialists.zoo import Domain
 from tests.specialists.own.drawing import LABELS, class_folders, picture
@@ -100,7 +100,9 @@ def test_the_report_is_whole_by_itself(home):
     assert facts["test"]["n"] == 12
     assert facts["answered"]["of"] == 12
     assert any(note["kind"] == "kind" for note in facts["checks"])
-    assert f"they answer {facts['answered']['n']} of 12 test images" in page
+    assert report.asked((facts["answered"]["n"], 12)) in page
+    assert "answer all 12 test images" in report.asked((12, 12))
+    assert "answer 11 of 12 test images and refuse the others" in report.asked((11, 12))
 
 
 def test_it_answers_and_refuses(home, tmp_path, capsys):
