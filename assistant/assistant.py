@@ -72,7 +72,7 @@ class Assistant:
 
     @property
     def used_fit(self) -> Fitted:
-        """What was fitted, where it belongs to the generalist; else the shipped arbiter alone."""
+        """What was fitted, for its domains; what ships for all others; each where it belongs to the generalist."""
         return fitting.chosen(self.fitted, self.generalist.revision())
 
     def with_fit(self, fitted: Path | Fitted | None) -> Assistant:

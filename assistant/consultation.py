@@ -107,6 +107,7 @@ class Consultation:
         """Yield the steps of the question, the answer last."""
         yield self.question
         self._scoping = scoping(self.question, self.generalist.skill_kinds)
+        self.fitted = self.fitted.of(self.domain)
         yield self._scoping.triaged
         if self.question.collaboration != "none":
             self._declined += self._scoping.declined

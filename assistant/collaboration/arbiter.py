@@ -34,7 +34,7 @@ FLOOR = 1e-6
 SMOOTHING = 1.0
 """Laplace: votes every option has before a case is counted."""
 FEWEST = 20
-"""Cases under which a temperature is not fitted."""
+"""Cases under which neither an arbiter nor a temperature is fitted."""
 
 Situation = Literal["alone", "evidence", "conflict"]
 """The decision saw the image alone; saw evidence too; saw evidence and there is a conflict."""
@@ -234,21 +234,22 @@ def fit_temperature(distributions: Sequence[Mapping[str, float]], truths: Sequen
 
 
 def fit_arbiter(cases: Sequence[Judged], *, kept_accuracy: float = 0.8, belief: bool = False,
-                without: Mapping[str, Sequence[Judged]] | None = None) -> Arbiter:
+                without: Mapping[str, Sequence[Judged]] | None = None, few: Arbiter | None = None) -> Arbiter:
     """Fit all on judged cases: weights, then temperatures, then the threshold to refer.
 
     With `belief` that, too, and for each of `without`, cases whose decision was without a source of HEARD.
 
     The threshold is the least confidence at which the answers kept are right in `kept_accuracy` of cases, and never
     under a half: what is more likely wrong than right goes to a human. The default stays when none gets there.
-    `decided` of a case is needed for all but the weights.
+    Of fewer than FEWEST cases with `decided` nothing is fitted, their weights would be chance: `few` is returned
+    (None: what ships).
     """
+    decided = [(c, c.decided) for c in cases if c.decided is not None]
+    if len(decided) < FEWEST:
+        return few or shipped()
     arbiter = Arbiter(weights=fit(cases))
     alone = _temperature_where([(c, c.alone) for c in cases], [True] * len(cases), 1.0)
     arbiter = replace(arbiter, temperatures={**arbiter.temperatures, "alone": alone})
-    decided = [(c, c.decided) for c in cases if c.decided is not None]
-    if len(decided) < FEWEST:
-        return arbiter
     conflicts = [arbiter.conflict(c.alone, d, c.evidence) for c, d in decided]
     agreed = _temperature_where(decided, [not x for x in conflicts], 1.0)
     temperatures = {"alone": alone, "evidence": agreed,

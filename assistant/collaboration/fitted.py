@@ -57,6 +57,12 @@ class Fitted:
     method: Method = "lac"
     made: Mapping[str, Any] = field(default_factory=dict)
     """What it was made of: sets, split, generalist, figures."""
+    otherwise: Fitted | None = None
+    """What answers the domains that it does not hold; None: it answers all. It stands in no file."""
+
+    def of(self, domain: str | None) -> Fitted:
+        """Return what answers a domain: this, or what ships where the domain was not fitted here."""
+        return self if self.otherwise is None or domain in self.domains else self.otherwise
 
     def domain_fit(self, domain: str | None, options: Sequence[str]) -> DomainFit | None:
         """Return what is fitted for the domain; None where it was not fitted, or for other labels than the options."""
@@ -83,7 +89,8 @@ class Fitted:
 
     def part(self, domain: str | None) -> Fitted:
         """Return what one question of the domain needs of it, for a trace."""
-        return replace(self, domains={k: v for k, v in self.domains.items() if k == domain}, made={})
+        used = self.of(domain)
+        return replace(used, domains={k: v for k, v in used.domains.items() if k == domain}, made={}, otherwise=None)
 
     def fits(self, revision: Mapping[str, Any]) -> bool:
         """Tell whether it was fitted with a generalist of these weights, or for any."""
@@ -96,7 +103,8 @@ class Fitted:
 
     def json(self) -> dict[str, Any]:
         """Return the object that stands in the file."""
-        return {"version": VERSION, **asdict(self)}
+        told = {name: value for name, value in asdict(self).items() if name != "otherwise"}
+        return {"version": VERSION, **told, **({"otherwise": self.otherwise.json()} if self.otherwise else {})}
 
 
 def strangeness(believed: Mapping[str, float], method: Method) -> dict[str, float]:
@@ -168,14 +176,16 @@ def shipped() -> Fitted:
 
 
 def chosen(found: Fitted | None, revision: Mapping[str, Any]) -> Fitted:
-    """Return what is given, else what ships, if it fits the generalist; else the shipped arbiter alone.
+    """Return what is given for the domains that it holds; for all others what ships, as far as it fits the generalist.
 
-    What was fitted with another generalist is not used, and a warning says so: its confidence would be untrue.
+    What was fitted with another generalist is not used, and a warning says so: its confidence would be untrue. Of what
+    ships the arbiter alone is left there.
     """
-    fitted = found or shipped()
-    if fitted.fits(revision):
-        return fitted
-    if found is not None:
+    ships = shipped() if shipped().fits(revision) else Fitted(arbiter.shipped())
+    if found is None:
+        return ships
+    if not found.fits(revision):
         log.warning("What was fitted belongs to another generalist and is not used: run `consilium calibrate` with "
                     "this one.")
-    return Fitted(arbiter.shipped())
+        return ships
+    return replace(found, otherwise=ships)

@@ -43,6 +43,8 @@ class Wanted:
     right: float = 0.8
     """Share of right answers among those that are not referred to a human."""
     seed: int = 0
+    few: Arbiter | None = None
+    """The arbiter where there are too few cases to fit one; None: what ships."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _hidden(studied: Sequence[Studied], wanted: Wanted) -> dict[str, Hidden]:
 def _arbiter(studied: Sequence[Studied], hidden: Mapping[str, Hidden], wanted: Wanted) -> Arbiter:
     less = {source: [known for one in studied for _, known in one.without(source)] for source in HEARD}
     return arbiters.fit_arbiter([known for one in studied for known in one.judged(hidden[one.domain.name])],
-                                kept_accuracy=wanted.right, belief=True, without=less)
+                                kept_accuracy=wanted.right, belief=True, without=less, few=wanted.few)
 
 
 def cross_fit(studied: Sequence[Studied], wanted: Wanted) -> dict[str, list[Believed]]:

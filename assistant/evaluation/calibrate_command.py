@@ -17,6 +17,7 @@ from rich.table import Table
 
 from assistant import template
 from assistant.collaboration import fitted as fitting
+from assistant.collaboration.arbiter import FEWEST
 from assistant.collaboration.fitted import Fitted, Method
 from assistant.evaluation import calibrate
 from assistant.evaluation.arms import Scores, View
@@ -80,7 +81,8 @@ def run(config: Config) -> None:
     with bars() as track, TemporaryDirectory() as folder:
         scores = CachedScores(generalist, Cache((config.cache or Path(folder)) / "scores.jsonl"))
         studied = _studied(config, data, scores, track)
-    wanted = Wanted(config.level, config.label_sets, config.right, config.seed)
+    ships = fitting.chosen(None, generalist.revision()).arbiter
+    wanted = Wanted(config.level, config.label_sets, config.right, config.seed, ships)
     fitted, figures = calibrate.fit(studied, wanted)
     fitted = replace(fitted, made=_made(config, studied, generalist.revision(), figures))
     out = config.out or paths().fitted
@@ -88,6 +90,9 @@ def run(config: Config) -> None:
     count = sum(len(one.cases) for one in studied)
     less = [f"where {source} say nothing: ECE {found['ece']:.3f} ({found['ci95'][0]:.3f} – {found['ci95'][1]:.3f}), "
             f"{found['n']} cases" for source, found in figures["without"].items()]
+    if fitted.arbiter == ships:
+        less.append(f"Fewer than {FEWEST} decided cases: the arbiter that ships stays, and its confidence with it. "
+                    "Give more.")
     told = f"{count} cases of split {config.split!r}: {out.name}"
     Console().print(*tables(fitted, figures), *less, told, sep="\n")
 

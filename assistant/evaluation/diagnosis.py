@@ -98,7 +98,7 @@ class Diagnosis:
             return self.collect(name, domain, damage)[0] if damage else collected
         count = len(conditions_of(domain, self.families)) * len(cases)
         asking = Asking(self.generalist, self._view(cases), self.config.question, self.config.seed,
-                        self.track(f"{name}: conditions", count), self.fitted)
+                        self.track(f"{name}: conditions", count), self.fitted.of(domain.name))
         return measured, all_under(self.families, measured, under, asking)
 
     def _measured(self, name: str, domain: Domain, cases: Sequence[CaseEvidence], left_out: Sequence[LeftOut]
@@ -110,13 +110,13 @@ class Diagnosis:
         confidence = refer = None
         label_sets: Sequence[LabelSet | None] = ()
         if domain.cards and "generalist" in found:
-            known = arms.judged(cases, domain.labels, found)
-            found["arbiter"] = arms.pooled(known, domain.labels, self.fitted.arbiter)
+            known, fitted = arms.judged(cases, domain.labels, found), self.fitted.of(domain.name)
+            found["arbiter"] = arms.pooled(known, domain.labels, fitted.arbiter)
             if "gsco" in found:
-                said = [arms.settle(one, self.fitted.arbiter) for one in known]
+                said = [arms.settle(one, fitted.arbiter) for one in known]
                 confidence = np.array([x.confidence for x in said])
                 refer = np.array([x.refer for x in said], dtype=bool)
-                label_sets = [self.fitted.label_set(domain.name, x.believed, x.label) for x in said]
+                label_sets = [fitted.label_set(domain.name, x.believed, x.label) for x in said]
         return Measured(name, domain, cases, left_out, {arm: found[arm] for arm in wanted}, confidence, refer,
                         [x.labels for x in label_sets if x is not None] or None)
 
@@ -152,7 +152,8 @@ class Diagnosis:
         def ask(some: Sequence[CaseEvidence], names: Sequence[str]) -> Mapping[str, Floats]:
             return arms.ask(some, domain, generalist, self._view(cases), names, question=self.config.question,
                             advance=self.track(f"{name}: generalist", len(cases)))
-        return arms.as_fitted(cases, domain, self.fitted, [arm for arm in GENERALIST_ARMS if arm in needed], ask)
+        return arms.as_fitted(cases, domain, self.fitted.of(domain.name),
+                              [arm for arm in GENERALIST_ARMS if arm in needed], ask)
 
     def _view(self, cases: Sequence[CaseEvidence]) -> View:
         return view(cases, self.config.control, self.config.seed)

@@ -97,10 +97,11 @@ def test_fit_arbiter_fits_all_and_survives_the_file(tmp_path):
     assert arbiter.load(tmp_path / "none.json") == Arbiter()
 
 
-def test_few_cases_leave_the_defaults():
-    fitted = arbiter.fit_arbiter(simulated(10))
-    assert fitted.temperatures == Arbiter().temperatures
-    assert fitted.refer_under == Arbiter().refer_under
+def test_of_few_cases_nothing_is_fitted():
+    few = Arbiter(refer_under=0.7)
+    assert arbiter.fit_arbiter(simulated(arbiter.FEWEST - 1)) == arbiter.shipped()
+    assert arbiter.fit_arbiter(simulated(arbiter.FEWEST - 1), few=few) == few
+    assert arbiter.fit_arbiter(simulated(arbiter.FEWEST), few=few) != few
 
 
 @pytest.mark.parametrize(("alone", "decided", "evidence", "expected"), [

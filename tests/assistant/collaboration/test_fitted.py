@@ -156,6 +156,32 @@ def test_what_was_fitted_with_another_generalist_is_not_used(zoo, tmp_path, capl
     assert "another generalist" in caplog.text
 
 
+def test_a_domain_that_is_not_in_ones_own_file_is_answered_with_what_ships(zoo, tmp_path, monkeypatch):
+    ships = Fitted(Arbiter(belief=BELIEF), {"brain_mri": DomainFit(BRAIN, quantile=0.9)}, 0.95)
+    monkeypatch.setattr(fitting, "shipped", lambda: ships)
+    own = Fitted(Arbiter(refer_under=1.0), {"wbc": DomainFit(("a", "b"))}, 0.8)
+    assistant = consilium(tmp_path, own)
+    answer = ask(assistant)
+    plain = ask(consilium(tmp_path))
+    assert (answer.confidence, answer.refer_reason) == (plain.confidence, plain.refer_reason)
+    assert answer.label_set is not None
+    assert answer.label_set.level == 0.95
+    kept = assistant.records.trace(answer.trace_id)["fitted"]
+    assert fitting.read(kept) == ships.part("brain_mri")
+    assert assistant.replay(answer.trace_id).label_set == answer.label_set
+    used = assistant.used_fit
+    assert used.of("wbc").arbiter == own.arbiter
+    assert used.part("wbc") == own.part("wbc")
+    assert used.json()["otherwise"] == ships.json()
+    assert "otherwise" not in own.json()
+
+
+def test_where_what_ships_is_of_another_generalist_its_arbiter_alone_answers(monkeypatch):
+    ships = Fitted(Arbiter(), {"brain_mri": DomainFit(BRAIN)}, made={"generalist": {"sha256": "of another"}})
+    monkeypatch.setattr(fitting, "shipped", lambda: ships)
+    assert fitting.chosen(fitted(), {}).of("wbc") == Fitted(fitting.arbiter.shipped())
+
+
 def test_a_trace_from_before_holds_the_arbiter_alone():
     weights = {"generalist": 1.0, "specialists": 2.0, "neighbors": 0.0}
     assert fitting.of_trace({"arbiter": {"weights": weights}}) == Fitted(Arbiter(weights))

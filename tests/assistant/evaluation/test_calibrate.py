@@ -192,6 +192,15 @@ def test_the_command_writes_a_file_without_cases_or_places(ready, tmp_path, caps
                    if NAMES[1] not in words and NAMES[2] not in words)
 
 
+def test_few_cases_leave_the_arbiter_that_ships(ready, tmp_path, capsys):
+    world, _ = ready
+    file = tmp_path / "fitted.json"
+    flags = ["--sets", "stones_a", "--evidence", "all", "--limit", "5", "--out", str(file)]
+    assert calibrate_command.main(["--data", str(world.data), *flags]) == 0
+    assert fitting.load(file).arbiter == fitting.arbiter.shipped()
+    assert "Fewer than 20 decided cases: the arbiter that ships stays" in " ".join(capsys.readouterr().out.split())
+
+
 def test_all_evidence_hides_nothing(ready, tmp_path, monkeypatch):
     world, generalist = ready
     monkeypatch.setenv("CONSILIUM_HOME", str(tmp_path / "home"))
