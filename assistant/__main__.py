@@ -51,6 +51,8 @@ class Ask:
     """Specialists not to consult (or similar_cases, similar_texts), with commas or as repeated flags."""
     kind: str = ""
     """What kind of image it is, such as "brain MRI"; left out, triage tells."""
+    patient: str = ""
+    """Identifier of the patient as in the index: the patient's own cases and texts are not retrieved."""
     texts: Path | None = None
     """Folder of reports and answered questions to look among for open questions; `consilium data texts` makes it."""
     fitted: Path | None = None
@@ -90,7 +92,7 @@ def ask(argv: list[str]) -> int:
     flags = parse(Ask, argv, "consilium ask")
     images, question = _images_and_question(flags.words)
     how = {"options": _options(flags), "collaboration": flags.collaboration, "style": flags.style,
-           "without": _split(flags.without), "kind": flags.kind or None}
+           "without": _split(flags.without), "kind": flags.kind or None, "patient": flags.patient or None}
     return _answer(flags, lambda assistant: assistant.ask(images, question, **how), flags.texts, flags.adapter,
                    flags.fitted)
 

@@ -287,7 +287,7 @@ def read_images(images: Any) -> tuple[Study, ...]:
 def posed(text: str, studies: tuple[Study, ...], how: How) -> Question:
     """Return a question as it was asked; raises BadQuestion, and TypeError for what `How` does not know."""
     given: dict[str, Any] = {**how, "options": _options(how.get("options")), "without": _names(how.get("without", ())),
-                             "regions": tuple(how.get("regions", ()))}
+                             "regions": tuple(how.get("regions", ())), "patient": _stripped(how.get("patient"))}
     return checked(Question(text, studies, **given))
 
 
@@ -307,9 +307,7 @@ def checked(question: Question) -> Question:
         if value not in known:
             raise BadQuestion(f"Unknown {name} {value!r}; known: {', '.join(known)}.")
     _check_regions(question)
-    if question.kind is not None and not 1 <= len(question.kind.strip()) <= LIMITS.kind_characters:
-        raise BadQuestion(f"The kind of image {question.kind[:40]!r}: wanted a few words, such as 'brain MRI', of at "
-                          f"most {LIMITS.kind_characters} characters.")
+    _check_stated(question)
     if question.without:
         named = sorted(card.name for card in registry.cards().values() if card.task != "triage")
         unknown = sorted(question.without - {*named, SIMILAR_CASES, SIMILAR_TEXTS})
@@ -317,6 +315,17 @@ def checked(question: Question) -> Question:
             raise BadQuestion(f"No specialist named {', '.join(map(repr, unknown))} to leave out; known: "
                               f"{', '.join([*named, SIMILAR_CASES, SIMILAR_TEXTS])}.")
     return question
+
+
+def _check_stated(question: Question) -> None:
+    """Raise BadQuestion for a patient or kind of image that is no text; of a patient nothing but the type is told."""
+    for name, value, such in (("patient", question.patient, "an identifier as text, such as 'p12'"),
+                              ("kind of image", question.kind, "a few words, such as 'brain MRI'")):
+        if not isinstance(value, str | None):
+            raise BadQuestion(f"The {name} is of type {type(value).__name__}; wanted {such}, or None.")
+    if question.kind is not None and not 1 <= len(question.kind.strip()) <= LIMITS.kind_characters:
+        raise BadQuestion(f"The kind of image {question.kind[:40]!r}: wanted a few words, such as 'brain MRI', of at "
+                          f"most {LIMITS.kind_characters} characters.")
 
 
 def _check_regions(question: Question) -> None:
@@ -348,6 +357,11 @@ def _options(options: Sequence[str] | None) -> tuple[str, ...] | None:
     if options is None:
         return None
     return tuple(option.strip() if isinstance(option, str) else option for option in options)
+
+
+def _stripped(patient: Any) -> Any:
+    """Return an identifier as indexes keep it: blanks around it are a slip, and alone name nobody."""
+    return patient.strip() or None if isinstance(patient, str) else patient
 
 
 def _names(without: Sequence[str]) -> frozenset[str]:

@@ -27,7 +27,7 @@ class How(TypedDict, total=False):
     without: Sequence[str]
     """Specialists to leave out ("similar_cases", "similar_texts": retrieval)."""
     patient: str | None
-    """Whose cases and texts must not be retrieved."""
+    """Whose cases and texts must not be retrieved; blanks around it do not count."""
     regions: Sequence[Box]
     """Boxes on the first image that the question is about."""
     kind: str | None

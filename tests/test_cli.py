@@ -124,6 +124,7 @@ def test_other_verbs_go_to_their_packages(verb: str, module: str, monkeypatch: p
     (["--option", "a", "--option", "b"], {"options": ("a", "b")}),
     (["--without", "x,y", "--without", "z"], {"without": ("x", "y", "z")}),
     (["--collaboration", "full", "--style", "published"], {"collaboration": "full", "style": "published"}),
+    ([], {"patient": None}), (["--patient", "p7", "--kind", "brain MRI"], {"patient": "p7", "kind": "brain MRI"}),
 ])
 def test_ask_hands_its_words_on(words: list[str], how: dict[str, Any], fake: Fake, png: str) -> None:
     for order in ([png, png, "Which?", *words], [*words, png, png, "Which?"], [png, png, *words, "Which?"]):

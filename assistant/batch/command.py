@@ -20,7 +20,7 @@ class Consult:
 
     source: Path
     """Folder (with its folders), or a table (CSV, TSV, JSONL, Parquet) with a column `image`, and perhaps id, question,
-    options (with | between them), patient and kind."""
+    options (with | between them), patient (or patient_id) and kind."""
     question: str = ""
     """The question; a table's own questions come first."""
     out: Path = Path("results.parquet")

@@ -20,13 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assistant.errors import BadQuestion
+from specialists.own import sources as own
 
 log = logging.getLogger(__name__)
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".dcm", ".dicom", ".nii", ".nii.gz")
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 COLUMNS = ("id", "image", "question", "options", "patient", "kind")
-"""Columns of a table that are read; only `image` must be there."""
+"""Columns of a table that are read; only `image` must be there. Capitals, spaces and dashes do not matter."""
+NAMES = {**{name: (name,) for name in COLUMNS}, "patient": own.COLUMNS["patient"]}
+"""Under which names each may stand: a patient's as in training, lest its own cases are retrieved."""
 LONE = re.compile("[\ud800-\udfff]")
 """What stands in a text for a byte of a file name that is no UTF-8, or for half a letter."""
 WANTED = 'wanted an object in each line, such as {"image": "a.png"}.'
@@ -57,23 +60,30 @@ def items(source: Path) -> Iterator[Item]:
     """Yield the images of a folder (in order of names) or of a table; raises BadQuestion."""
     if source.is_dir():
         return _of_folder(source)
-    if source.is_file() and source.name.endswith(TABLES):
+    if _is_table(source):
         return _of_table(source)
     raise BadQuestion(f"No source at {str(source)!r}: wanted a folder of images, or a table ({', '.join(TABLES)}) with "
                       "a column `image`.")
 
 
 def check(source: Path) -> None:
-    """Raise BadQuestion for what is no source, and for any row of a table that cannot be read."""
+    """Raise BadQuestion for what is no source, without any image, and for any row of a table that cannot be read."""
     found = items(source)
+    if next(found, None) is None:
+        what = "it has no row" if source.is_file() else f"wanted files that end in {', '.join(IMAGES)}, or DICOM"
+        raise BadQuestion(f"No image in {str(source)!r}: {what}. Check the path.")
     if source.is_file():
         for _ in found:
             continue
 
 
+def _is_table(source: Path) -> bool:
+    return source.is_file() and source.name.lower().endswith(TABLES)
+
+
 def named_by_image(source: Path) -> bool:
     """Tell whether the rows of a table have no ids of their own; raises BadQuestion."""
-    if not (source.is_file() and source.name.endswith(TABLES)):
+    if not _is_table(source):
         return False
     first = next(_rows(source), None)
     return first is not None and _text(first, "id") is None
@@ -139,27 +149,42 @@ def _of_table(table: Path) -> Iterator[Item]:
 
 def _text(row: Row, name: str) -> str | None:
     value = row.get(name)
-    return None if value is None else str(value) or None
+    return None if value is None else str(value).strip() or None
+
+
+def _told(row: Row) -> Row:
+    """Return what a row says in the columns that are read, each under its first name."""
+    said: dict[str, Any] = {}
+    for column, value in row.items():
+        if column is not None and value not in (None, ""):
+            said.setdefault(_plain(column), value)
+    return {name: next((said[known] for known in NAMES[name] if known in said), None) for name in COLUMNS}
+
+
+def _plain(column: str) -> str:
+    return column.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _rows(table: Path) -> Iterator[Row]:
-    if table.suffix == ".parquet":
+    ending = table.suffix.lower()
+    if ending == ".parquet":
         yield from _of_parquet(table)
         return
     # Bytes that are no UTF-8 pass here, so that the row they stand in can be named.
     with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        if table.suffix == ".jsonl":
+        if ending == ".jsonl":
             yield from _of_lines(file, table.name)
         else:
-            yield from _of_columns(file, "\t" if table.suffix == ".tsv" else ",", table.name)
+            yield from _of_columns(file, "\t" if ending == ".tsv" else ",", table.name)
 
 
 def _of_parquet(table: Path) -> Iterator[Row]:
     try:
         with pq.ParquetFile(table) as file:
-            known = [name for name in COLUMNS if name in file.schema_arrow.names]
+            read = {known for names in NAMES.values() for known in names}
+            known = [name for name in file.schema_arrow.names if _plain(name) in read]
             for batch in file.iter_batches(batch_size=1024, columns=known):
-                yield from batch.to_pylist()
+                yield from map(_told, batch.to_pylist())
     except (pa.ArrowException, OSError) as fault:
         raise BadQuestion(f"{table.name} is no Parquet file that can be read ({fault}).") from fault
 
@@ -174,7 +199,7 @@ def _of_lines(lines: Iterable[str], table: str) -> Iterator[Row]:
             raise BadQuestion(f"Row {number} of {table} is no JSON ({why}); {WANTED}") from fault
         if not isinstance(row, dict):
             raise BadQuestion(f"Row {number} of {table} is {line.strip()[:40]!r}; {WANTED}")
-        yield row
+        yield _told(row)
 
 
 def _of_columns(lines: Iterable[str], between: str, table: str) -> Iterator[Row]:
@@ -183,8 +208,9 @@ def _of_columns(lines: Iterable[str], between: str, table: str) -> Iterator[Row]
         reader = csv.DictReader(lines, delimiter=between)
         _check_letters(reader.fieldnames or (), f"The head of {table}")
         for number, row in enumerate(reader, 1):
-            _check_letters((row.get(name) for name in COLUMNS), f"Row {number} of {table}")
-            yield row
+            told = _told(row)
+            _check_letters(told.values(), f"Row {number} of {table}")
+            yield told
     except csv.Error as fault:
         raise BadQuestion(f"Row {number + 1} of {table} cannot be read: {fault}.") from fault
 

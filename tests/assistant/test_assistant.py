@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -327,6 +328,8 @@ def test_several_images(tmp_path, zoo):
     ("P", "What?", {"collaboration": "some"}, "auto, full, none"),
     ("P", "What?", {"style": "x"}, "published"),
     ("P", "?" * 20_001, {}, "characters"), (["P"] * 17, "What?", {}, "17 images"),
+    ("P", "What?", {"patient": 12}, "patient is of type int"), ("P", "What?", {"patient": b"x"}, "type bytes"),
+    ("P", "What?", {"kind": 5}, "kind of image is of type int"), ("P", "What?", {"kind": " "}, "a few words"),
 ])
 def test_bad_questions(tmp_path, zoo, images, question, how, match):
     one = consilium(tmp_path)
@@ -342,6 +345,15 @@ def test_bad_images_pass_through(tmp_path, zoo):
 
 
 # 4) traces, replay, conversations
+
+
+@pytest.mark.parametrize(("patient", "asked"), [(" p7\n", "p7"), ("p7", "p7"), (" ", None), (None, None)])
+def test_blanks_around_a_patient_do_not_let_its_own_cases_in(tmp_path, zoo, patient, asked):
+    one = consilium(tmp_path, scores=favors("glioma"))
+    answer = one.ask(picture(), QUESTION, options=BRAIN, collaboration="full", patient=patient)
+    assert {who for _, _, who in zoo.retrieved} == {asked}
+    kept = one.records.trace(answer.trace_id)["question"]["patient_sha256"]
+    assert kept == (asked and hashlib.sha256(asked.encode()).hexdigest())
 
 
 def test_replay_gives_the_same_answer(tmp_path, zoo):

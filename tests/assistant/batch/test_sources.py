@@ -104,6 +104,28 @@ def test_a_table_of_any_kind(tmp_path: Path, ending: str) -> None:
     assert found[0].path == tmp_path / "a.png"
 
 
+@pytest.mark.parametrize("ending", [".CSV", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("column", ["patient_id", "Patient ID", "Subject-ID", " patient"])
+def test_a_patient_is_known_under_the_names_of_training_and_without_blanks(
+        tmp_path: Path, ending: str, column: str) -> None:
+    table = tmp_path / f"T4{ending}"
+    rows = [{"Image": "a.png", column: " Pm04 "}, {"Image": "b.png", column: " "}]
+    if ending == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), table)
+    elif ending == ".jsonl":
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        table.write_text(f"Image,{column}\na.png, Pm04 \nb.png, \n")
+    assert [(item.id, item.patient) for item in items(table)] == [("a.png", "Pm04"), ("b.png", None)]
+
+
+@pytest.mark.parametrize(("name", "says"), [("t.csv", "it has no row"), ("notes.txt", "wanted files that end in")])
+def test_a_source_without_an_image_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / name).write_text("image,id\n")
+    with pytest.raises(BadQuestion, match=f"No image in .*{says}"):
+        check(tmp_path / name if name.endswith("csv") else tmp_path)
+
+
 def test_what_is_no_source_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadQuestion, match="wanted a folder"):
         items(tmp_path / "none")
