@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -345,8 +346,8 @@ def _check_options(options: Sequence[str]) -> None:
     if not 2 <= len(options) <= LIMITS.options:
         many = "option" if len(options) == 1 else "options"
         raise BadQuestion(f"Got {len(options)} {many}; wanted 2 to {LIMITS.options}, or none for an open question.")
-    plain = [option.casefold() for option in options]
-    twice = sorted({option for option in options if plain.count(option.casefold()) > 1})
+    plain = [unicodedata.normalize("NFC", option).casefold() for option in options]
+    twice = sorted({option for option, said in zip(options, plain, strict=True) if plain.count(said) > 1})
     if twice:
         raise BadQuestion(f"Options given more than once: {', '.join(twice)}; wanted each once.")
 

@@ -1,14 +1,15 @@
 """From opinions and similar cases to the evidence of one question, in the words of the user's options.
 
 A label and an option are the same when they are equal but for case, or else after one small normalization:
-outer spaces stripped, inner spaces, hyphens and underscores made one space, and the American spellings in
-`SPELLINGS` made British. Nothing cleverer: synonyms are not guessed. What cannot be said in the options is
-left out, and said so.
+letters composed (Unicode's NFC: an accent of its own is the accented letter), outer spaces stripped, inner spaces,
+hyphens and underscores made one space, and the American spellings in `SPELLINGS` made British. Nothing
+cleverer: synonyms are not guessed. What cannot be said in the options is left out, and said so.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ def match(label: str, options: Sequence[str]) -> str | None:
 
 def normalized(text: str) -> str:
     """Return the form in which labels and options are compared."""
-    words = re.sub(r"[\s_-]+", " ", text).strip().casefold().split(" ")
+    words = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", text)).strip().casefold().split(" ")
     return " ".join(SPELLINGS.get(word, word) for word in words)
 
 

@@ -361,7 +361,7 @@ def _can_decode(syntax: UID) -> bool:
 
 
 def _gray_dicom(dataset: pydicom.Dataset, stack: np.ndarray, known: dict[str, Any]) -> Study:
-    """Apply rescale, window (the first of several) and MONOCHROME1, in this order."""
+    """Apply rescale, window (the first of several) and MONOCHROME1, in this order; padding is black in the end."""
     if "ModalityLUTSequence" in dataset:
         values = np.asarray(apply_modality_lut(stack, dataset), dtype=np.float32)
         plain = False
@@ -372,6 +372,7 @@ def _gray_dicom(dataset: pydicom.Dataset, stack: np.ndarray, known: dict[str, An
         values = stack.astype(np.float32) * slope + intercept
         plain = set(scale) == {(1.0, 0.0)}
     _check_finite(values)
+    padding = _padding(dataset, stack)
     center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     function = str(_functional(dataset, "VOILUTFunction") or "LINEAR")
     window: tuple[float, float] | None = None
@@ -380,17 +381,40 @@ def _gray_dicom(dataset: pydicom.Dataset, stack: np.ndarray, known: dict[str, An
         pixels = _voi(values, center, width, function)
     elif "VOILUTSequence" in dataset:
         looked_up = np.asarray(apply_voi_lut(stack, dataset), dtype=np.float32)
-        low, high = float(looked_up.min()), float(looked_up.max())
+        seen = _without(padding, looked_up)
+        low, high = float(seen.min()), float(seen.max())
         pixels = _windowed(looked_up, ((low + high) / 2, high - low))
     elif plain and int(dataset.get("BitsStored") or 16) <= 8 and values.min() >= 0:
         top = 2.0 ** int(dataset.BitsStored) - 1  # a screen picture: its range is its window
         pixels = np.clip(values / np.float32(top), 0, 1)
     else:
-        window = _robust_window(values)
+        window = _robust_window(_without(padding, values))
         pixels = _windowed(values, window)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         pixels = 1 - pixels
+    if padding is not None:
+        pixels = np.where(padding, np.float32(0), pixels)
     return _study(pixels, "dicom", window=window, values=values, **known)
+
+
+def _padding(dataset: pydicom.Dataset, stack: np.ndarray) -> np.ndarray | None:
+    """Return which stored values (not rescaled ones) are no part of the image, DICOM PS3.3 C.7.5.1.1.2; None: all are.
+
+    Padding alone would be no image: then nothing is. A bound may be written with the other sign than the pixels have.
+    """
+    value = _number(dataset, "PixelPaddingValue")
+    if value is None or stack.dtype.kind not in "iu":
+        return None
+    bounds = (value, _number(dataset, "PixelPaddingRangeLimit", value))
+    bits = int(dataset.BitsAllocated)
+    least = -(2 ** (bits - 1)) if int(dataset.get("PixelRepresentation") or 0) else 0
+    low, high = sorted((int(bound) - least) % 2 ** bits + least for bound in bounds)
+    padding = (stack >= low) & (stack <= high)
+    return padding if padding.any() and not padding.all() else None
+
+
+def _without(padding: np.ndarray | None, values: np.ndarray) -> np.ndarray:
+    return values if padding is None else values[~padding]
 
 
 def _voi(values: np.ndarray, center: float, width: float, function: str) -> np.ndarray:

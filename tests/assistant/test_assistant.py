@@ -322,7 +322,9 @@ def test_several_images(tmp_path, zoo):
 @pytest.mark.parametrize(("images", "question", "how", "match"), [
     ("P", " ", {}, "empty"), ([], "What?", {}, "no image"), (None, "What?", {}, "no image"),
     ("P", "What?", {"options": ["a"]}, "Got 1 option;"), ("P", "What?", {"options": []}, "Got 0 options"),
-    ("P", "What?", {"options": ["a", "A"]}, "more than once"), ("P", "What?", {"options": "a,b"}, "one text"),
+    ("P", "What?", {"options": ["a", "A"]}, "more than once"),
+    ("P", "What?", {"options": ["\u00e9", "e\u0301"]}, "more than once"),
+    ("P", "What?", {"options": ["b", "b "]}, "more than once"), ("P", "What?", {"options": "a,b"}, "one text"),
     ("P", "What?", {"options": [f"o{i}" for i in range(27)]}, "27"),
     ("P", "What?", {"options": ["a", " "]}, "empty"),
     ("P", "What?", {"collaboration": "some"}, "auto, full, none"),

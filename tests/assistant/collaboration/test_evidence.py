@@ -22,6 +22,8 @@ OPINION = Opinion("s", "glioma", SHARES, {"glioma": 0.9, "macro": 0.8})
     ("glioma", ["gliomas", "x"], None),
     ("tumour", ["tumor", "tumour"], "tumour"),
     ("no tumour", ["no-tumor", "no tumor"], None),
+    ("\u00e9osinophile", ["e\u0301osinophile", "x"], "e\u0301osinophile"),
+    ("E\u0301osinophile", ["\u00e9osinophile", "x"], "\u00e9osinophile"),
 ])
 def test_match(label, options, expected):
     assert match(label, options) == expected

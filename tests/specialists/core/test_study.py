@@ -248,6 +248,35 @@ def test_monochrome1_is_inverted():
     np.testing.assert_allclose(inverted.pixels, 1 - plain.pixels, atol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "elements"), [
+    ("i2", {"PixelPaddingValue": -2000}), ("i2", {"PixelPaddingValue": -2001, "PixelPaddingRangeLimit": -1999}),
+    ("i2", {"PixelPaddingValue": -1999, "PixelPaddingRangeLimit": -2001}),
+    ("i2", {"PixelPaddingValue": 63536}), ("u2", {"PixelPaddingValue": 63536, "RescaleIntercept": -65536})])
+def test_padding_is_black_and_no_part_of_the_window(kind, elements):
+    tissue = np.arange(100, 340, 10).reshape(4, 6)
+    stored = np.vstack([np.full((4, 6), -2000), tissue]).astype(np.int16).view(kind)
+    for photometric in ("MONOCHROME2", "MONOCHROME1"):
+        dataset = with_pixels(stored, Modality="CT", PhotometricInterpretation=photometric)
+        dataset.PixelRepresentation = int(kind == "i2")
+        for name, value in elements.items():
+            dataset.add_new(name, "DS" if name.startswith("Rescale") else "US" if value > 0 else "SS", value)
+        study = read_study(written(dataset))
+        assert study.window is not None
+        offset = float(elements.get("RescaleIntercept", 0))
+        assert study.window[0] == pytest.approx(215 + offset, abs=10)
+        assert study.window[1] < 240
+        assert (study.pixels[0, :4] == 0).all()
+        assert study.pixels[0, 4:].max() == 1
+        assert study.values[0, 0, 0, 0] == pytest.approx((-2000 if kind == "i2" else 63536) + offset)
+
+
+def test_an_image_of_padding_alone_is_shown_as_it_is():
+    stored = np.full((4, 6), 7, dtype=np.uint16)
+    plain, padded = (with_pixels(stored, Modality="CT", PhotometricInterpretation="MONOCHROME1") for _ in range(2))
+    padded.add_new("PixelPaddingValue", "US", 7)
+    np.testing.assert_array_equal(read_study(written(padded)).pixels, read_study(written(plain)).pixels)
+
+
 def test_frames_of_ct_are_a_volume_and_of_ultrasound_a_film():
     stored = np.arange(3 * 4 * 6, dtype=np.uint16).reshape(3, 4, 6)
     volume, film = (read_study(written(with_pixels(stored, Modality=m))) for m in ("CT", "US"))
