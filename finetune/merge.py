@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from peft import PeftConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from safetensors import SafetensorError
 
 from assistant.errors import AdapterRefused
@@ -68,8 +71,26 @@ def _merged(model: Path, adapter: Path) -> Any:
         read = net.load_adapter(str(adapter), "default", torch_device="cpu")
         if lost := [*read.missing_keys, *read.unexpected_keys]:
             raise ValueError(f"{len(lost)} of its weights are missing or belong nowhere, such as {lost[0]}.")
+        _check_untied(net, adapter)
         return net.merge_and_unload()
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         told = " ".join(str(error).split())
         raise AdapterRefused(f"Adapter {str(adapter)!r} does not fit {str(model)!r}: {told[:400]} Wanted one that was "
                              "tuned on this checkpoint.") from error
+
+
+def _check_untied(net: Any, adapter: Path) -> None:
+    """Raise AdapterRefused where it changes a matrix that stands in several places, which merging would change too."""
+    places = Counter(id(weight) for _, weight in net.named_parameters(remove_duplicate=False))
+    for name, module in net.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            changed: Any = module.get_base_layer()
+        elif isinstance(module, ModulesToSaveWrapper):
+            changed = module.original_module
+        else:
+            continue
+        if any(places[id(weight)] > 1 for weight in changed.parameters()):
+            raise AdapterRefused(f"Adapter {str(adapter)!r} changes {name.removeprefix('base_model.model.')}, whose matrix "
+                                 "this checkpoint uses in another place too (tied embeddings): merged, it would change "
+                                 "both and answer otherwise. Serve the adapter over the checkpoint (--adapter), or "
+                                 "tune one that leaves lm_head and the embeddings alone.")

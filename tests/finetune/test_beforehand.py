@@ -128,6 +128,17 @@ def test_a_base_is_never_overwritten(world: Path, tmp_path: Path, unloaded: None
     assert hashes(world / "nano") == before
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`", "ignore:Setting `save_embedding_layers`")
+@pytest.mark.parametrize("how", [{"target_modules": ["q_proj", "lm_head"]}, {"target_modules": ["embed_tokens"]},
+                                 {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}])
+def test_an_adapter_of_a_tied_matrix_is_not_merged(world: Path, tmp_path: Path, how: dict[str, Any]) -> None:
+    net, _ = open_checkpoint(world / "nano")
+    get_peft_model(net, LoraConfig(r=2, **how)).save_pretrained(str(tmp_path / "adapter"))
+    with pytest.raises(AdapterRefused, match="tied embeddings.*--adapter"):
+        merge(world / "nano", tmp_path / "adapter", tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_broken_adapters_and_those_of_others_are_not_merged(world: Path, tmp_path: Path) -> None:
     out, skill = tmp_path / "merged", adapter(world / "nano", tmp_path / "adapter")
     with pytest.raises(AdapterRefused, match="lacks adapter_config.json"):
