@@ -92,17 +92,19 @@ class Assistant:
         other.skill, other._generalist = name, self.generalist.with_adapter(self.adapters[name])
         return other
 
-    def ask(self, images: Any, question: str, **how: Unpack[How]) -> Answer:
+    def ask(self, images: Any, question: str, *, history: Sequence[Message] = (), **how: Unpack[How]) -> Answer:
         """Return the answer to one question; takes what `stream` takes."""
-        return last(self.stream(images, question, **how))
+        return last(self.stream(images, question, history=history, **how))
 
-    def stream(self, images: Any, question: str, **how: Unpack[How]) -> Iterator[Step]:
+    def stream(self, images: Any, question: str, *, history: Sequence[Message] = (), **how: Unpack[How]
+               ) -> Iterator[Step]:
         """Yield the steps of one question, the answer last; raises BadQuestion or BadStudy before the first.
 
         `images` is one source or a list of them, each a path, bytes, an array, a PIL image or a Study; `how` are
-        options, collaboration, style, without, patient, regions and kind, see `How`.
+        options, collaboration, style, without, patient, regions and kind, see `How`. `history` holds turns that came
+        first, the latest `LIMITS.history_turns` of which count; no conversation is stored of them.
         """
-        return self._steps(posed(question, read_images(images), how))
+        return self._steps(posed(question, read_images(images), how), latest(history))
 
     def chat(self, conversation_id: str | None = None, *, history: Sequence[Message] = (), owner: str | None = None
              ) -> Conversation:
@@ -249,7 +251,7 @@ class Conversation:
         turns = self.assistant.records.turns(self.id)
         said = [({"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer})
                 for turn in turns]
-        return [*self._before, *(message for pair in said for message in pair)][-2 * LIMITS.history_turns:]
+        return latest([*self._before, *(message for pair in said for message in pair)])
 
     def _with_images(self, turns: Sequence[Turn]) -> list[Message]:
         """The history with an image part in the first turn about the images that the last turn was about."""
@@ -263,6 +265,11 @@ class Conversation:
 
     def _images(self, turns: Sequence[Turn]) -> tuple[Study, ...]:
         return tuple(self.assistant.records.study(key) for key in turns[-1].images) if turns else ()
+
+
+def latest(history: Sequence[Message]) -> list[Message]:
+    """Return as many of the latest messages as the generalist is shown."""
+    return list(history)[-2 * LIMITS.history_turns:]
 
 
 def last(steps: Iterator[Step]) -> Answer:

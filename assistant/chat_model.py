@@ -88,9 +88,7 @@ class ChatConsilium(BaseChatModel):
         turns = [*earlier, last]
         shown = next((turn for turn in reversed(turns) if _images(turn)), last)
         history = [_told(turn, image=turn is shown) for turn in earlier]
-        if not history:
-            return self._assistant.stream(_images(shown), last.text, **how)
-        return self._assistant.chat(history=history).stream(last.text, _images(shown), **how)
+        return self._assistant.stream(_images(shown), last.text, history=history, **how)
 
 
 def _told(turn: BaseMessage, *, image: bool) -> dict[str, Any]:

@@ -111,8 +111,8 @@ class Whole:
         said = asked.choices or asked.options
         earlier = [message for message in asked.messages[:-1] if message["role"] != "system"]
         try:
-            answer = self.assistant.chat(history=earlier).ask(
-                words(asked), list(studies), options=said or None, collaboration=self.collaboration,
+            answer = self.assistant.ask(
+                list(studies), words(asked), history=earlier, options=said or None, collaboration=self.collaboration,
                 patient=asked.group.partition("/")[2] or None)
         except ServerUnreachable:
             raise

@@ -31,12 +31,9 @@ Count = Callable[[str], int]
 class Answering(Protocol):
     """What the server needs of an assistant."""
 
-    def stream(self, images: Any, question: str, **how: Unpack[How]) -> Iterator[Step]:
-        """Yield the steps of one question, the answer last."""
-        ...
-
-    def chat(self, *, history: Sequence[Mapping[str, Any]] = ...) -> Any:
-        """Return a conversation that goes on after these turns; its `stream` takes the question first."""
+    def stream(self, images: Any, question: str, *, history: Sequence[Mapping[str, Any]] = ..., **how: Unpack[How]
+               ) -> Iterator[Step]:
+        """Yield the steps of one question after earlier turns, the answer last; it stores no conversation."""
         ...
 
 
@@ -54,8 +51,7 @@ def consulted(assistant: Answering, asked: Asked, read: Read) -> Iterator[Piece]
     images = [read(place) for place in asked.images]
     how: dict[str, Any] = {"options": asked.options, "collaboration": asked.collaboration, "style": asked.style,
                            "without": asked.without, "patient": asked.patient, "kind": asked.kind}
-    steps = (assistant.chat(history=asked.history).stream(asked.question, images, **how) if asked.history
-             else assistant.stream(images, asked.question, **how))
+    steps = assistant.stream(images, asked.question, history=asked.history, **how)
     count = getattr(getattr(assistant, "generalist", None), "count_tokens", None)
     cut, study = Cut(asked.stop, asked.most, count), None
     with contextlib.closing(_closable(steps)) as steps:

@@ -20,6 +20,7 @@ from assistant.errors import (
     TraceNotFound,
 )
 from assistant.generalist.scripted import ScriptedGeneralist
+from assistant.settings import LIMITS
 from assistant.steps import Answer, Evidence, Observation, Question, TextDelta, ToolCall, Triaged
 from specialists.core.errors import BadStudy, MissingWeights
 from specialists.core.findings import Refusal
@@ -435,6 +436,16 @@ def test_turns_from_elsewhere_come_first(tmp_path, zoo):
     history = [{"role": "user", "content": "Is it old?"}, {"role": "assistant", "content": "No."}]
     one.chat(history=history).ask("Sure?", picture(), collaboration="none")
     assert "Is it old?" in one.generalist.seen[0].text
+
+
+def test_turns_from_elsewhere_leave_no_conversation_but_a_trace_that_is_replayed(tmp_path, zoo):
+    one = consilium(tmp_path, ["Yes."])
+    turn = [{"role": "user", "content": "Is it old?"}, {"role": "assistant", "content": "No."}]
+    answer = one.ask(picture(), "Sure?", history=[*turn, *turn * LIMITS.history_turns], collaboration="none")
+    assert one.records.conversations() == []
+    assert one.records.trace(answer.trace_id)["history"] == turn * LIMITS.history_turns
+    assert "Is it old?" in one.generalist.seen[0].text
+    assert consilium(tmp_path, ["Yes."]).replay(answer.trace_id).text == answer.text
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -43,13 +43,9 @@ class Fake:
         self.closed = threading.Event()
         self.generalist = SimpleNamespace()
 
-    def chat(self, *, history: Any = ()) -> Any:
-        """Return a conversation."""
-        self.history = list(history)
-        return SimpleNamespace(stream=lambda question, images, **how: self.stream(images, question, **how))
-
-    def stream(self, images: Any, question: str, **how: Any) -> Iterator[Step]:
+    def stream(self, images: Any, question: str, *, history: Any = (), **how: Any) -> Iterator[Step]:
         """Yield the steps of a small consultation; some questions make it fail or wait."""
+        self.history = list(history)
         studies = tuple(read_study(image) for image in images)
         self.asked.append({"studies": studies, "question": question, **how})
         seen: set[int] = set()
