@@ -23,7 +23,10 @@ PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 
 def normalized(text: str) -> str:
-    """Return the text in lower case without punctuation and articles (SQuAD's rule, Rajpurkar et al., 2016)."""
+    """Return the text in lower case without articles and with blanks for punctuation: "x-ray" are two words.
+
+    SQuAD's rule (Rajpurkar et al., 2016) deletes punctuation and makes them one; all else is as there.
+    """
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
 
 

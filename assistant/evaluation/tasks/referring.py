@@ -74,7 +74,7 @@ class Referring:
         """Return whether the first name that is not denied is the right one, and whether its words are said."""
         said = [m.name for m in mentions(reply.text, asked.truth["names"]) if not m.negated]
         return {"read": bool(said), "accuracy": float(said[:1] == [asked.truth["name"]]),
-                "recall": float(all(word in reply.text.lower() for word in asked.truth["name"].lower().split()))}
+                "recall": float(_words(asked.truth["name"]) <= _words(reply.text))}
 
     def figures(self, rows: Sequence[Row], weights: Any) -> dict[str, Any]:
         """Return the shares, and that of each set's most frequent name said always."""
@@ -199,6 +199,10 @@ def _share(corners: Sequence[float]) -> float:
 def _near(size: float, share: float) -> bool:
     """Tell whether a stated share is right; one percent is the smallest that is said."""
     return abs(math.log(max(size, 0.01) / max(share, 0.01))) <= math.log(FACTOR)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
 
 
 def _has(words: str, text: str) -> bool:

@@ -15,7 +15,7 @@ from assistant.evaluation.tasks.findings import Findings
 from assistant.evaluation.tasks.grounding import Grounding, compared, one_to_one, prior_rows
 from assistant.evaluation.tasks.image_kind import ImageKind
 from assistant.evaluation.tasks.ordinal import Ordinal, quadratic_kappa
-from assistant.evaluation.tasks.referring import place
+from assistant.evaluation.tasks.referring import Referring, place
 from assistant.evaluation.tasks.registry import open_task
 from assistant.evaluation.tasks.tool_use import ToolUse
 from assistant.evaluation.tasks.vqa import Vqa, agrees, closed
@@ -166,6 +166,14 @@ def test_calls_are_judged_by_name_and_arguments() -> None:
     assert right("body_mass_index", {"weight_kg": 1, "height_m": 2}) == (1, 0, 0)
     assert right("made_up", {}) == (0, 0, 0)
     assert task.judge(asked, Reply("About 80 ml."))["right"] == 0
+
+
+@pytest.mark.parametrize(("name", "text", "said"), [
+    ("ear", "The heart.", 0), ("ear", "The left ear.", 1), ("male pelvis", "A female pelvis.", 0),
+    ("male pelvis", "Pelvis, male.", 1), ("non-small cell", "small, non cell", 1)])
+def test_recall_of_a_name_is_by_whole_words(name: str, text: str, said: int) -> None:
+    asked = Asked("a", "s", "g", (), (), {"name": name, "names": [name]})
+    assert Referring().judge(asked, Reply(text))["recall"] == said
 
 
 def test_where_no_tool_fits_no_call_is_right() -> None:
