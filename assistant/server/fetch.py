@@ -19,6 +19,8 @@ import httpx
 from assistant.server.asked import Unsupported
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+UNICAST = ipaddress.ip_network("2000::/3")
+"""The one part of IPv6 that is given out for hosts on the internet; forms that hold an IPv4 address lie elsewhere."""
 REDIRECTS = (301, 302, 303, 307, 308)
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -104,7 +106,9 @@ def _public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     every: list[ipaddress.IPv4Address | ipaddress.IPv6Address | None] = [found]
     if isinstance(found, ipaddress.IPv6Address):  # an address of the other kind may stand in it
-        every += [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
+        if found not in UNICAST and found not in NAT64:
+            return False
+        every += [found.sixtofour, *(found.teredo or ())]
         every += [ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)] if found in NAT64 else []
     return all(ip.is_global and not ip.is_multicast for ip in every if ip is not None)
 

@@ -92,7 +92,8 @@ def test_what_is_not_fetched(url: str, says: str) -> None:
 
 @pytest.mark.parametrize("address", [
     "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-    "::1", "fe80::1%eth0", "fd00::1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1"])
+    "::1", "fe80::1%eth0", "fd00::1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1",
+    "::127.0.0.1", "::ffff:0:127.0.0.1", "4000::1"])
 def test_no_private_address_is_public(address: str) -> None:
     inside = Fetcher(("a.org",), resolve=lambda host, port: [address], transport=httpx.MockTransport(Web()))
     with pytest.raises(Unsupported, match="inside a network"):
