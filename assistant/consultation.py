@@ -270,7 +270,7 @@ class Consultation:
         text = corrected(self.generalist.boxes, text, located, size, template.shown_size(size))
         text = template.numbered(text, {name: len(boxes) for name, boxes in located.items()}, question)
         nowhere = placed and not located and "[" not in text
-        parts = [template.NOWHERE if nowhere else "", text, told or template.panel(evidence)]
+        parts = [self._nowhere() if nowhere else "", text, told or template.panel(evidence)]
         return " ".join(filter(None, [*parts, *(f"{words}." for words in self._measured())])), weighed
 
     def _located(self) -> dict[str, list[Box]]:
@@ -284,6 +284,13 @@ class Consultation:
             for box in drawn:
                 found[box.label.lower()].append(box)
         return found
+
+    def _nowhere(self) -> str:
+        """Return why no place is told: nobody here looks for one, or who did found none; "" where there are some."""
+        looked = [f for f in self._findings() if isinstance(f, Boxes | Masks | Instances | Volumes)]
+        if any(f.boxes if isinstance(f, Boxes) else f.boxes() for f in looked):
+            return ""
+        return template.not_found([f.specialist for f in looked]) if looked else template.NOWHERE
 
     def _cannot_tell(self) -> Iterator[Step]:
         """Say that the generalist was not taught this kind of image, and what those say who were."""

@@ -216,6 +216,11 @@ UNKNOWN_THING = "I cannot tell that."
 NOWHERE = "Where, nobody here can tell on this kind of image."
 
 
+def not_found(looked: Sequence[str]) -> str:
+    """Return what is told of a place for which specialists looked in vain."""
+    return f"{grammar.listed(looked)} looked and found no place; this does not rule it out."
+
+
 def tells_kind(text: str, kind: str) -> bool:
     """Tell whether a text says what kind of image this is, and nothing else."""
     words = set(re.findall(r"\w+", text.lower())) - AROUND_KIND

@@ -8,6 +8,7 @@ from assistant import template
 from assistant.assistant import Assistant
 from assistant.generalist.boxes import JsonThousandths, corrected
 from assistant.generalist.scripted import ScriptedGeneralist
+from specialists.core.findings import Masks
 from tests.assistant.stand_ins import Zoo, install, picture
 from tests.assistant.test_assistant import favors
 
@@ -100,6 +101,19 @@ def test_where_nobody_locates_anything_that_is_said(tmp_path, zoo):
     one = Assistant(generalist=Small(["Most likely glioma."], favors("glioma")), home=tmp_path)
     answer = one.ask(picture(), "Where is the lesion?")
     assert answer.text.startswith("Where, nobody here can tell on this kind of image. brain_mri_hybrid: ")
+
+
+def test_where_who_looked_found_nothing_that_is_said_instead(tmp_path, zoo):
+    zoo.kind = "breast ultrasound"
+    zoo.answers["breast_lesion_unet"] = Masks("breast_lesion_unet", {}, None, ("lesion",))
+    one = Assistant(generalist=Breast(["I see it."] * 2), home=tmp_path)
+    text = one.ask(picture(), "Where is the lesion?", collaboration="full").text
+    assert text.startswith("breast_lesion_unet looked and found no place; this does not rule it out. ")
+    assert "breast_lesion_unet: not found: lesion." in text
+    assert "nobody here" not in text
+    told = one.ask(picture(), "Write a short report.", collaboration="full").text
+    assert "Findings: Breast ultrasound. breast_lesion_unet: not found: lesion." in told
+    assert "Nobody here locates" not in told
 
 
 def test_boxes_of_what_a_specialist_located_are_the_specialists(tmp_path, zoo):
