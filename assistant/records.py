@@ -64,6 +64,9 @@ ADDED = ("owner", "title")
 TITLE_CHARACTERS = 80
 REASON_CHARACTERS = 2000
 
+UNKNOWN = "No conversation {!r}: it was deleted, or is not yours. Open another, or begin a new one."
+"""Visitors read it: it names no place of the server."""
+
 Verdict = Literal["agree", "disagree"]
 
 
@@ -182,7 +185,7 @@ class Records:
         with self._connection() as connection:
             if not connection.execute("SELECT 1 FROM conversations WHERE id = ? AND owner = ?",
                                       (conversation, owner)).fetchone():
-                raise ConversationNotFound(f"No conversation {conversation!r} under {self.paths.home}.")
+                raise ConversationNotFound(UNKNOWN.format(conversation))
 
     def add_turn(self, conversation: str, turn: Turn) -> None:
         """Append a turn; raises ConversationNotFound."""
@@ -204,7 +207,7 @@ class Records:
     def _known(self, conversation: str) -> None:
         with self._connection() as connection:
             if not connection.execute("SELECT 1 FROM conversations WHERE id = ?", (conversation,)).fetchone():
-                raise ConversationNotFound(f"No conversation {conversation!r} under {self.paths.home}.")
+                raise ConversationNotFound(UNKNOWN.format(conversation))
 
     # 2) traces
 
@@ -227,15 +230,10 @@ class Records:
             row = connection.execute("SELECT body, previous, hash FROM traces WHERE id = ?",
                                      (identifier,)).fetchone()
         if row is None:
-            raise TraceNotFound(f"No trace {identifier!r} under {self.paths.home}.")
+            raise TraceNotFound(f"No trace {identifier!r} is kept here; wanted the identifier below an answer.")
         if chained(row[1], row[0]) != row[2]:
             raise TamperedRecords(f"Trace {identifier!r} was changed after it was written.")
         return json.loads(row[0])
-
-    def trace_ids(self) -> list[str]:
-        """Return the identifiers of all traces, oldest first."""
-        with self._connection() as connection:
-            return [row[0] for row in connection.execute("SELECT id FROM traces ORDER BY seq")]
 
     def head(self) -> str:
         """Return the hash of the last trace; of none, the one that the chain begins with."""
@@ -288,7 +286,7 @@ class Records:
         """Return a stored study, with an empty header; raises RecordsError when its file is gone."""
         path = self._image(key)
         if not path.exists():
-            raise RecordsError(f"The image {key} is no longer under {self.paths.images}.")
+            raise RecordsError(f"The image {key} is no longer kept: its conversation was deleted. Give it again.")
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         form, modality, spacing, window = json.loads(str(arrays["about"]))

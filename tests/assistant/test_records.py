@@ -21,7 +21,7 @@ def test_traces_are_chained_and_read_back(tmp_path):
     records = Records(tmp_path)
     first, second = records.append({"text": "é", "n": np.float32(0.5)}), records.append({"text": "b"})
     assert records.trace(first) == {"id": first, "n": 0.5, "text": "é"}
-    assert records.trace_ids() == [first, second]
+    assert records.trace(second)["text"] == "b"
     assert records.verify() == 2
     with pytest.raises(TraceNotFound):
         records.trace("none")
@@ -73,8 +73,9 @@ def test_conversations_are_kept_apart(tmp_path):
     assert records.turns(one) == [Turn("q", "a", "t", ("k",))]
     assert records.turns(two) == []
     assert Records(tmp_path).conversations() == [one, two]
-    with pytest.raises(ConversationNotFound):
+    with pytest.raises(ConversationNotFound, match="'none': it was deleted.* begin a new one") as caught:
         records.turns("none")
+    assert str(tmp_path) not in str(caught.value), "visitors read it"
     with pytest.raises(ConversationNotFound):
         records.add_turn("none", Turn("q", "a", "t", ()))
 
