@@ -90,7 +90,8 @@ def _check_untied(net: Any, adapter: Path) -> None:
         else:
             continue
         if any(places[id(weight)] > 1 for weight in changed.parameters()):
-            raise AdapterRefused(f"Adapter {str(adapter)!r} changes {name.removeprefix('base_model.model.')}, whose matrix "
-                                 "this checkpoint uses in another place too (tied embeddings): merged, it would change "
-                                 "both and answer otherwise. Serve the adapter over the checkpoint (--adapter), or "
-                                 "tune one that leaves lm_head and the embeddings alone.")
+            place = name.removeprefix("base_model.model.")
+            raise AdapterRefused(f"Adapter {str(adapter)!r} changes {place}, whose matrix this checkpoint uses in "
+                                 "another place too (tied embeddings): merged, it would change both. Serve "
+                                 "the adapter over the checkpoint (--adapter), or tune one that leaves lm_head and the "
+                                 "embeddings alone.")

@@ -91,7 +91,8 @@ class Whole:
 
     def __init__(self, assistant: Assistant, collaboration: Collaboration = "full") -> None:
         """Take an assistant; its records get a trace of every answer."""
-        self.assistant, self.collaboration = assistant, collaboration
+        self.assistant = assistant
+        self.collaboration: Collaboration = collaboration
 
     def name(self) -> str:
         """Return its kind and the identity of all that an answer rests on."""
