@@ -24,7 +24,7 @@ from assistant.collaboration.rotations import joined, rotations
 from assistant.collaboration.shortlist import shortlist
 from assistant.collaboration.texts import SIMILAR_TEXTS, Apart, Found, TextIndex, wants_report
 from assistant.errors import BadReply, ToolsUnsupported
-from assistant.generalist.boxes import corrected, read_back, told
+from assistant.generalist.boxes import corrected, read_back, told, without_places
 from assistant.generalist.generalist import Generalist
 from assistant.records import without_images
 from assistant.scoping import scoping
@@ -267,6 +267,7 @@ class Consultation:
         if report:
             return template.report(kind, self._measured(), told), weighed
         located = self._located()
+        text = without_places(text, located) if self._lookers() else text
         text = corrected(self.generalist.boxes, text, located, size, template.shown_size(size))
         text = template.numbered(text, {name: len(boxes) for name, boxes in located.items()}, question)
         nowhere = placed and not located and "[" not in text
@@ -287,10 +288,14 @@ class Consultation:
 
     def _nowhere(self) -> str:
         """Return why no place is told: nobody here looks for one, or who did found none; "" where there are some."""
-        looked = [f for f in self._findings() if isinstance(f, Boxes | Masks | Instances | Volumes)]
+        looked = self._lookers()
         if any(f.boxes if isinstance(f, Boxes) else f.boxes() for f in looked):
             return ""
         return template.not_found([f.specialist for f in looked]) if looked else template.NOWHERE
+
+    def _lookers(self) -> list[Boxes | Masks | Instances | Volumes]:
+        """Return what those said who look for places."""
+        return [f for f in self._findings() if isinstance(f, Boxes | Masks | Instances | Volumes)]
 
     def _cannot_tell(self) -> Iterator[Step]:
         """Say that the generalist was not taught this kind of image, and what those say who were."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -251,6 +251,18 @@ def corrected(codec: BoxCodec, text: str, located: Mapping[str, Sequence[Box]], 
         return found[1] + boxes if boxes else "." if ":" in found[1] else ""
 
     return BROKEN.sub(ended, LISTS.sub(whole, text))
+
+
+SAID = re.compile(rf"[^.!?\[\]]*(?:{LISTS.pattern}|\[\s*\{{\s*\"bbox.*\Z)\s*[.!?]?\s*", re.DOTALL)
+"""A sentence up to and with its list of boxes in JSON."""
+
+
+def without_places(text: str, located: Collection[str]) -> str:
+    """Return a reply without the sentences that give a place to what is not `located` (labels in small letters)."""
+    def backed(found: re.Match[str]) -> str:
+        named = {label.lower() for label, _ in _json_boxes(found[0])}
+        return found[0] if named & set(located) or (not named and located) else ""
+    return SAID.sub(backed, text).strip()
 
 
 def _binned(box: Box, size: Size, bins: Size) -> tuple[int, int, int, int]:

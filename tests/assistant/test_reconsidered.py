@@ -6,7 +6,7 @@ import pytest
 
 from assistant import template
 from assistant.assistant import Assistant
-from assistant.generalist.boxes import JsonThousandths, corrected
+from assistant.generalist.boxes import JsonThousandths, corrected, without_places
 from assistant.generalist.scripted import ScriptedGeneralist
 from specialists.core.findings import Masks
 from tests.assistant.stand_ins import Zoo, install, picture
@@ -114,6 +114,26 @@ def test_where_who_looked_found_nothing_that_is_said_instead(tmp_path, zoo):
     told = one.ask(picture(), "Write a short report.", collaboration="full").text
     assert "Findings: Breast ultrasound. breast_lesion_unet: not found: lesion." in told
     assert "Nobody here locates" not in told
+
+
+@pytest.mark.parametrize("tail", ['[{"bbox_2d": [0, 0, 500, 500], "label": "lesion"}].', '[{"bbox_2d": [0, 0, 50'])
+def test_a_place_that_who_looked_did_not_find_is_not_told(tmp_path, zoo, tail):
+    zoo.kind = "breast ultrasound"
+    zoo.answers["breast_lesion_unet"] = Masks("breast_lesion_unet", {}, None, ("lesion",))
+    written = f"This is a breast ultrasound image. The specialist finds the lesion: {tail}"
+    answer = Assistant(generalist=Breast([written] * 2), home=tmp_path).ask(
+        picture(), "Where is the lesion?", collaboration="full")
+    assert answer.boxes == ()
+    assert "The specialist finds" not in answer.text
+    assert "bbox" not in answer.text
+    assert "breast_lesion_unet looked and found no place" in answer.text
+
+
+def test_sentences_with_places_stay_where_some_were_found():
+    one = 'Here: [{"bbox_2d": [1, 2, 3, 4], "label": "Cup"}].'
+    other = 'And there: [{"bbox_2d": [1, 2, 3, 4], "label": "polyp"}].'
+    assert without_places(f"A photograph. {one} {other} Nothing else.", {"cup"}) == f"A photograph. {one} Nothing else."
+    assert without_places("No place at all.", ()) == "No place at all."
 
 
 def test_boxes_of_what_a_specialist_located_are_the_specialists(tmp_path, zoo):
