@@ -20,8 +20,8 @@ def said(feedback: Feedback | None, *, earlier: bool = False) -> str:
     if feedback.verdict == "agree":
         return note("Noted: you agree.")
     of = " with the earlier answer" if earlier else ""
-    more = "".join(f"; {name}: {words}" for name, words in (("label", feedback.label), ("reason", feedback.reason))
-                   if words)
+    parts = (("label", feedback.label), ("reason", feedback.reason.rstrip(".")))
+    more = "".join(f"; {name}: {words}" for name, words in parts if words)
     return note(f"Noted: you disagree{of}{more}.")
 
 

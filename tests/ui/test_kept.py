@@ -14,7 +14,7 @@ ODD = '<img src=x onerror="1">'
 
 @pytest.mark.parametrize(("feedback", "words"), [
     (None, ""), (Feedback("t", "agree"), "Noted: you agree."), (Feedback("t", "disagree"), "Noted: you disagree."),
-    (Feedback("t", "disagree", "too sure", "benign"), "you disagree; label: benign; reason: too sure")])
+    (Feedback("t", "disagree", "too sure.", "benign"), "you disagree; label: benign; reason: too sure.<")])
 def test_what_was_said_is_repeated(feedback, words):
     assert words in kept.said(feedback)
 
